@@ -1,0 +1,1 @@
+"""The broker: API, leases, scheduling, ledger and relay."""

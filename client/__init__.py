@@ -1,0 +1,1 @@
+"""How everything of ours reaches a broker: HTTP, the resumable channel, configuration, the embedded broker."""

@@ -1,0 +1,1 @@
+"""The agent: the process on a GPU machine that runs kernels and reports GPUs."""

@@ -1,0 +1,1 @@
+"""What runs inside the kernel process: binding to a GPU, bounded output, variables in and out."""

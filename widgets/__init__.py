@@ -1,0 +1,1 @@
+"""Live pieces of user interface for notebooks."""

@@ -1,0 +1,116 @@
+"""The client link's text messages: what a client and a broker say to each other about one kernel.
+
+Binary messages on the same link are envelopes (:mod:`perijove.wire.envelope`), for the kernel's process.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from .models import Document, KernelView
+from .versions import ProtocolVersion
+
+# client → broker -----------------------------------------------------------------------------------------------
+
+
+class ClientHello(Document):
+    type: Literal["hello"] = "hello"
+    protocol: ProtocolVersion
+    version: str
+
+
+class AttachRequest(Document):
+    """Wish for a GPU; answered by Reply when attached, failed or cancelled. States come in between."""
+
+    type: Literal["attach"] = "attach"
+    request_id: str
+
+
+class CancelRequest(Document):
+    """Leave the queue; the attach is then answered with ``attach_cancelled``."""
+
+    type: Literal["cancel"] = "cancel"
+    request_id: str
+
+
+class ReleaseRequest(Document):
+    """Give the GPU back now, by the gentlest means that works; ``end`` gives up the process as well."""
+
+    type: Literal["release"] = "release"
+    request_id: str
+    end: bool = False
+
+
+class RestartRequest(Document):
+    """A new process in place of the old one; the lease, if there is one, stays."""
+
+    type: Literal["restart"] = "restart"
+    request_id: str
+
+
+class LocalActivity(Document):
+    """The notebook runs cells of its own (Run All with a slow local cell): counts as activity, up to a limit."""
+
+    type: Literal["activity"] = "activity"
+    busy: bool
+
+
+class Goodbye(Document):
+    """The client ends for good: free the GPU at once and end the kernel. A lost connection is no goodbye."""
+
+    type: Literal["goodbye"] = "goodbye"
+
+
+# broker → client -----------------------------------------------------------------------------------------------
+
+
+class LinkWelcome(Document):
+    type: Literal["welcome"] = "welcome"
+    protocol: ProtocolVersion
+    version: str
+    kernel: KernelView
+
+
+class LinkRefused(Document):
+    """The last message before the broker closes the link."""
+
+    type: Literal["refused"] = "refused"
+    code: str
+    message: str
+
+
+class State(Document):
+    """Sent whenever something in it changed."""
+
+    type: Literal["state"] = "state"
+    kernel: KernelView
+
+
+class Reply(Document):
+    """``code`` is empty when the request was done."""
+
+    type: Literal["reply"] = "reply"
+    request_id: str
+    code: str = ""
+    message: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Undeliverable(Document):
+    """Envelopes for this incarnation cannot be delivered: it has ended, or holds no GPU at the moment."""
+
+    type: Literal["undeliverable"] = "undeliverable"
+    incarnation: str
+    ended: bool
+
+
+FromClient = Annotated[
+    ClientHello | AttachRequest | CancelRequest | ReleaseRequest | RestartRequest | LocalActivity | Goodbye,
+    Field(discriminator="type"),
+]
+ToClient = Annotated[LinkWelcome | LinkRefused | State | Reply | Undeliverable, Field(discriminator="type")]
+
+from_client: TypeAdapter[FromClient] = TypeAdapter(FromClient)
+to_client: TypeAdapter[ToClient] = TypeAdapter(ToClient)

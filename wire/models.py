@@ -1,0 +1,109 @@
+"""Documents that more than one part reads: GPUs, kernels, leases and bills as the API and the links show them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Document(BaseModel):
+    """Unknown fields are ignored: a newer minor version may say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class KernelState(StrEnum):
+    DETACHED = "detached"  # no process: nothing has run yet, or it was released with its state lost
+    QUEUED = "queued"  # waits for a GPU
+    STARTING = "starting"  # a GPU is held, the process is not bound to it yet; billed
+    ATTACHED = "attached"  # runs on its GPU; billed
+    SUSPENDED = "suspended"  # the process lives on without a GPU; free
+    FROZEN = "frozen"  # stopped in the middle of a cell; free
+    SAVED = "saved"  # the variables are on disk; free
+    TERMINATED = "terminated"  # gone
+
+
+class GpuState(StrEnum):
+    FREE = "free"
+    HELD = "held"  # by a kernel of this agent
+    FOREIGN = "foreign"  # a process that Perijove does not know uses it, or another agent's lock is on it
+    LOST = "lost"  # the driver has lost it
+
+
+class Gpu(Document):
+    uuid: str
+    index: int
+    model: str  # short, as in a GPU spec: H100, A100-80GB
+    name: str  # as the driver says
+    memory_bytes: int
+    simulated: bool = False
+    state: GpuState = GpuState.FREE
+    reason: str = ""  # why it is not free, for people
+
+
+class GrantedGpus(Document):
+    """What a kernel holds."""
+
+    model: str
+    count: int
+    simulated: bool
+    uuids: list[str]
+    agent_id: str
+    agent_name: str
+
+
+class LeaseView(Document):
+    """A lease as its user sees it; durations in milliseconds, money in integers."""
+
+    id: str
+    price_microdollars_per_second: int
+    count: int
+    starting_ms: int = 0
+    busy_ms: int = 0
+    idle_ms: int = 0
+    cost_nanodollars: int = 0
+
+
+class KernelView(Document):
+    """A kernel as its user sees it: the ``perijove`` object of the kernel API, and the ``state`` message of a link."""
+
+    id: str
+    name: str
+    state: KernelState
+    gpu_spec: str
+    incarnation: str | None = None  # hex; None while there is no process
+    gpus: GrantedGpus | None = None
+    lease: LeaseView | None = None
+    busy: bool = False
+    queue_reason: str = ""  # "waiting for H100: 2nd in line: 8 of 8 H100 in use"
+    release_in_s: float | None = None  # counted from when this was sent; None while nothing is scheduled
+    idle_timeout_s: float = 60.0  # how long it may be idle, as things are now
+    keeps_state: bool = True  # whether a release would keep the variables, as things are now
+    saved_nanodollars: int = 0  # what releasing has saved this kernel so far
+    notice: str = ""  # one plain sentence about a loss, until the next cell has said it
+
+
+class BillLine(Document):
+    id: str
+    kernel: str
+    user: str
+    gpu: str
+    count: int
+    agent: str
+    simulated: bool
+    opened_at: str  # UTC, ISO 8601
+    closed_at: str | None
+    starting_ms: int
+    busy_ms: int
+    idle_ms: int
+    price_microdollars_per_second: int
+    cost_nanodollars: int
+
+
+class Bill(Document):
+    currency: Literal["USD"] = "USD"
+    total_nanodollars: int
+    simulated_nanodollars: int  # apart, never in the total
+    leases: list[BillLine] = Field(default_factory=list)

@@ -1,0 +1,33 @@
+"""The protocol's version, and the refusal across versions that do not understand each other."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from .errors import IncompatibleVersion
+
+
+class ProtocolVersion(BaseModel):
+    """``major`` changes when an older side would misunderstand; ``minor`` when it would only miss something."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+PROTOCOL = ProtocolVersion(major=1, minor=0)
+
+
+def check_compatible(theirs: ProtocolVersion, *, who: str, program_version: str) -> None:
+    """Refuse a peer of another major version.
+
+    Raises:
+        IncompatibleVersion: naming both sides' versions and what to install.
+    """
+    if theirs.major != PROTOCOL.major:
+        raise IncompatibleVersion(
+            f"{who} speaks protocol {theirs}, this side speaks {PROTOCOL} (perijove {program_version}); "
+            "install the same version of perijove on both"
+        )
