@@ -195,7 +195,7 @@ class End(Document):
 
 
 class Renewed(Document):
-    """Each lease may run on for so long, counted from when its Renew was sent; one not named is unknown: let go of it."""
+    """Each lease may run on for so long, counted from sending the Renew; one not named is unknown: let go of it."""
 
     type: Literal["renewed"] = "renewed"
     allowances_s: dict[str, float]

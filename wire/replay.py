@@ -77,7 +77,7 @@ class Inbox:
         return frame
 
     def skip_to(self, first_seq: int) -> int:
-        """Accept that what lies before ``first_seq`` is gone; returns how many messages are. A torn frame is dropped."""
+        """Accept that what lies before ``first_seq`` is gone; returns how many. A torn frame is dropped."""
         missing = max(0, first_seq - 1 - self.last_seq)
         if missing:
             self.last_seq = first_seq - 1
