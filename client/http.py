@@ -1,0 +1,98 @@
+"""The broker's HTTP API, typed. One error message for each way in which it can say no."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from ..wire.errors import BrokerError, BrokerUnreachable, KernelNotFound, NotAuthorized, from_code
+from ..wire.models import Bill
+from .address import BrokerAddress
+
+TIMEOUT_S = 20.0
+
+
+class BrokerClient:
+    """Calls to one broker; an async context manager."""
+
+    def __init__(self, address: BrokerAddress) -> None:
+        self.address = address
+        self._http = httpx.AsyncClient(
+            base_url=address.url, headers=address.headers, timeout=TIMEOUT_S, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def create_kernel(self, name: str, gpu_spec: str, **wishes: Any) -> str:
+        """Make a kernel, detached and free; returns its id. ``wishes`` go into the request's ``perijove`` object."""
+        body = {"name": name, "perijove": {"gpu": gpu_spec, **{k: v for k, v in wishes.items() if v is not None}}}
+        return str((await self._call("POST", "/api/kernels", json=body))["id"])
+
+    async def delete_kernel(self, kernel_id: str) -> None:
+        await self._call("DELETE", f"/api/kernels/{kernel_id}")
+
+    async def kernels(self) -> list[dict[str, Any]]:
+        return list(await self._call("GET", "/api/kernels"))
+
+    async def gpus(self) -> list[dict[str, Any]]:
+        """Every GPU of every agent with state and price, as ``GET /api/gpus`` says."""
+        document = await self._call("GET", "/api/gpus")
+        return list(document["gpus"] if isinstance(document, dict) else document)
+
+    async def status(self) -> dict[str, Any]:
+        return dict(await self._call("GET", "/api/status"))
+
+    async def bill(self, since: str | None = None, kernels: list[str] | None = None) -> Bill:
+        """The bill, of the given kernels only if given. ``since``: ISO 8601, UTC; leases are clipped to it."""
+        bill = Bill.model_validate(await self._call("GET", "/api/bill", params={"since": since} if since else None))
+        if kernels is None:
+            return bill
+        lines = [line for line in bill.leases if line.kernel in kernels]
+        return Bill(
+            total_nanodollars=sum(line.cost_nanodollars for line in lines if not line.simulated),
+            simulated_nanodollars=sum(line.cost_nanodollars for line in lines if line.simulated),
+            leases=lines,
+        )
+
+    async def create_token(self, role: str, name: str) -> dict[str, Any]:
+        return dict(await self._call("POST", "/api/tokens", json={"role": role, "name": name}))
+
+    async def _call(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = await self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise BrokerUnreachable(
+                f"the broker at {self.address.url} does not answer ({type(error).__name__}); "
+                "is it running, and is the address right? `perijove doctor` looks for you"
+            ) from error
+        if response.is_success:
+            return response.json() if response.content else None
+        raise _refusal(response, self.address.url)
+
+
+def _refusal(response: httpx.Response, url: str) -> Exception:
+    """The error in a response: ours if it carries a code, else one by status."""
+    try:
+        document = response.json()
+    except ValueError:
+        document = {}
+    detail = document.get("detail", document) if isinstance(document, dict) else {}
+    if isinstance(detail, dict) and "code" in detail:
+        return from_code(str(detail["code"]), str(detail.get("message", "")))
+    message = detail if isinstance(detail, str) else response.reason_phrase
+    if response.status_code in (401, 403):
+        return NotAuthorized(f"the broker at {url} does not accept this token: {message}")
+    if response.status_code == 404:
+        return KernelNotFound(f"the broker at {url} answers: {message}")
+    return BrokerError(f"the broker at {url} answered {response.status_code}: {message}")
