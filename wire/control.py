@@ -47,6 +47,7 @@ class Hello(Document):
     gpus: list[Gpu]
     kernels: list[KernelReport]
     spares: int = 0
+    isolated: bool = False  # kernels of several users cannot read each other's files, so they may share this agent
 
 
 class Inventory(Document):
@@ -112,6 +113,14 @@ class Released(Document):
     report: LeaseReport
 
 
+class NotIdle(Document):
+    """The answer to a Release ``only_if_idle`` that met a cell: nothing was released, the lease goes on."""
+
+    type: Literal["not_idle"] = "not_idle"
+    request_id: str
+    kernel_id: str
+
+
 class ProcessEnded(Document):
     """A kernel's process ended without having been asked to."""
 
@@ -168,13 +177,18 @@ class Bind(Document):
 
 
 class Release(Document):
-    """Take the GPUs back. ``keep``: let the process live on if it can; else it ends."""
+    """Take the GPUs back. ``keep``: let the process live on if it can; else it ends.
+
+    ``only_if_idle``: the broker thinks that the kernel is idle. Where a cell runs or waits, because it crossed this
+    message, the agent releases nothing and answers NotIdle.
+    """
 
     type: Literal["release"] = "release"
     request_id: str
     kernel_id: str
     lease_id: str
     keep: bool
+    only_if_idle: bool = False
 
 
 class Restart(Document):
@@ -202,7 +216,7 @@ class Renewed(Document):
 
 
 FromAgent = Annotated[
-    Hello | Inventory | Bound | BindFailed | Activity | Renew | Released | ProcessEnded | Ended,
+    Hello | Inventory | Bound | BindFailed | Activity | Renew | Released | NotIdle | ProcessEnded | Ended,
     Field(discriminator="type"),
 ]
 FromBroker = Annotated[Welcome | Refused | Bind | Release | Restart | End | Renewed, Field(discriminator="type")]
