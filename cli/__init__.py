@@ -1,1 +1,37 @@
-"""The ``perijove`` command."""
+"""The ``perijove`` command.
+
+Exit status: 0 done, 1 failed, 2 wrong usage. Errors are one line on stderr that says what to do.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ..wire.errors import PerijoveError, UsageError
+from . import access, doctor, reports, serve, up
+
+app = typer.Typer(
+    name="perijove",
+    help="A remote GPU in a Jupyter notebook for exactly as long as cells run on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for part in (up, serve, reports, access, doctor):
+    part.register(app)
+
+
+def main() -> None:
+    """The entry point: runs the command and turns errors into one line and an exit status."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"perijove: {error}", file=sys.stderr)
+        sys.exit(2)
+    except PerijoveError as error:
+        print(f"perijove: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

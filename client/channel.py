@@ -164,11 +164,10 @@ class KernelChannel:
     def last_shell_seq(self) -> int:
         return self._streams.shell_out.last_seq
 
-    def taken(self, seq: int, *, at_once: bool) -> None:
-        """The notebook has taken all frames up to ``seq``: acknowledge them, soon or at once."""
-        self._streams.taken_seq = max(self._streams.taken_seq, seq)
-        if at_once:
-            self._acknowledge()
+    def note_taken(self, seq: int) -> None:
+        """The notebook has taken all frames up to ``seq``; they are acknowledged soon. Any thread."""
+        streams = self._streams
+        streams.taken_seq = max(streams.taken_seq, min(seq, streams.inbox.last_seq))
 
     # the connection -------------------------------------------------------------------------------------------
 
@@ -321,11 +320,12 @@ class KernelChannel:
 
     def _ack_due(self) -> None:
         self._ack_timer = None
-        self._acknowledge()
+        self.acknowledge()
         if self._streams.inbox.last_seq > self._streams.acked_seq:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
+        """Tell the agent what the notebook has taken."""
         streams = self._streams
         if self._incarnation is None or not self._resumed or streams.taken_seq <= streams.acked_seq:
             return

@@ -21,25 +21,21 @@ class LoopThread:
 
     def __init__(self, name: str = "perijove-client") -> None:
         self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks only weakly
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         # A fresh context: a task started from a cell would otherwise print into that cell for ever.
         contextvars.Context().run(self._thread.start)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop; the future is for the calling thread to wait on."""
-        result: concurrent.futures.Future[T] = concurrent.futures.Future()
+        """Run a coroutine on the loop; the future is for the calling thread to wait on, or to cancel."""
+        # Not in the caller's context, which would tie what the coroutine prints to the cell that started it.
+        return contextvars.Context().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 
-        def start() -> None:
-            if result.set_running_or_notify_cancel():
-                task = self._loop.create_task(coroutine)
-                self._tasks.add(task)
-                task.add_done_callback(lambda done: self._finish(done, result))
-            else:
-                coroutine.close()
-
-        self.call(start)
-        return result
+    def keep(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine for as long as it likes. On the loop's own thread."""
+        task = self._loop.create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call a function on the loop, soon. Does nothing once the thread has stopped."""
@@ -59,15 +55,6 @@ class LoopThread:
         if self._thread.is_alive() and not self.is_current:
             self.call(self._loop.stop)
             self._thread.join(timeout_s)
-
-    def _finish(self, task: asyncio.Task[T], result: concurrent.futures.Future[T]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            result.set_exception(concurrent.futures.CancelledError())
-        elif (error := task.exception()) is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(task.result())
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -41,6 +41,10 @@ class PerijoveError(Exception):
     def message(self) -> str:
         return str(self)
 
+    def _render_traceback_(self) -> list[str]:
+        """IPython shows this instead of a traceback: a user learns from the sentence, not from our frames."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class BrokerError(PerijoveError):
     code = "broker_error"

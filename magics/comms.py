@@ -1,0 +1,201 @@
+"""Comms of the remote kernel, at home in the local one: widgets made in a ``%%gpu`` cell work in both directions.
+
+For each comm that the remote kernel opens, a comm of the same id is registered in the local kernel, not as its owner
+but as its stand-in: what comes from the remote side is published under the parent it came with, what the front-end
+sends is passed on. The front-end's handlers run where ipykernel runs them (the main thread, or a subshell's in
+JupyterLab); there they wait until the remote kernel has handled the message, as local handlers would keep it busy,
+because a front-end stops listening for a message's output at ``idle`` (an ``Output`` widget would stay empty).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .messages import Document, Message, make_frame, new_header
+from .outputs import Outputs
+from .widget_mirror import WidgetMirrors
+
+log = logging.getLogger(__name__)
+
+HANDLED_WITHIN_S = 10.0
+SUBSHELL_WITHIN_S = 5.0
+
+
+class RemoteSide(Protocol):
+    """What the relay needs of the remote kernel."""
+
+    def send_frame(self, frame: bytes, *, control: bool = False) -> None: ...
+    def is_reachable(self) -> bool:
+        """Whether a message sent now would be handled without attaching a GPU."""
+
+    def pump_while(self, condition: Callable[[], bool], timeout_s: float) -> None:
+        """Relay, or wait for whoever relays, until the condition is false."""
+
+
+class CommRelay:
+    """The comms of one remote kernel."""
+
+    def __init__(self, outputs: Outputs, remote: RemoteSide) -> None:
+        self._outputs = outputs
+        self._remote = remote
+        self._comms: dict[str, Any] = {}
+        self._mirrors = WidgetMirrors()
+        self._awaited: dict[str, threading.Event] = {}
+        self._held: dict[str, Message] = {}
+        self._subshell = _Subshell(remote)
+
+    # from the remote kernel ----------------------------------------------------------------------------------
+
+    def relay(self, message: Message) -> None:
+        """A comm message on the remote IOPub."""
+        if self._outputs.kernel is None:
+            return  # a terminal has no widgets
+        comm_id = str(message.content.get("comm_id", ""))
+        match message.type:
+            case "comm_open":
+                self._register(comm_id, message)
+                self._mirrors.opened(comm_id, message)
+            case "comm_msg":
+                self._mirrors.updated(comm_id, message.content.get("data", {}), message.buffers)
+            case "comm_close":
+                self._forget(comm_id)
+        self._outputs.forward(message)
+
+    def status(self, message: Message) -> bool:
+        """A ``status`` message; true when it ends the handling of a message that we passed on."""
+        handled = self._awaited.get(message.parent_id) if message.content.get("execution_state") == "idle" else None
+        if handled is None:
+            return False
+        handled.set()
+        return True
+
+    def subshell_created(self, reply: Message) -> None:
+        self._subshell.created(reply)
+
+    def remote_ended(self) -> None:
+        """The remote process is gone: its widgets show their last state and answer no more."""
+        self._comms.clear()
+        self._held.clear()
+        for handled in list(self._awaited.values()):
+            handled.set()
+        self._subshell.forget()
+
+    def resumed(self) -> None:
+        """The kernel can be reached again: what was held, the latest of each comm, goes on its way."""
+        held, self._held = self._held, {}
+        for message in held.values():
+            self._send(message)
+
+    # from the front-end --------------------------------------------------------------------------------------
+
+    def _register(self, comm_id: str, message: Message) -> None:
+        comm = _stand_in(str(message.content.get("target_name", "")), comm_id)
+        comm.on_msg(self._front_end_said)
+        comm.on_close(self._front_end_closed)
+        _comm_manager().register_comm(comm)
+        self._comms[comm_id] = comm
+
+    def _forget(self, comm_id: str) -> None:
+        comm = self._comms.pop(comm_id, None)
+        self._mirrors.closed(comm_id)
+        if comm is not None:
+            comm._closed = True  # its counterpart closed it; closing it here must not say so again
+            _comm_manager().unregister_comm(comm)
+
+    def _front_end_said(self, raw: Document) -> None:
+        message = _front_end_message("comm_msg", raw)
+        data = message.content.get("data", {})
+        self._mirrors.updated(str(message.content["comm_id"]), data, message.buffers)
+        self._pass_on(message)
+
+    def _front_end_closed(self, raw: Document) -> None:
+        message = _front_end_message("comm_close", raw)
+        comm_id = str(message.content["comm_id"])
+        self._comms.pop(comm_id, None)
+        self._mirrors.closed(comm_id)
+        self._pass_on(message)
+
+    def _pass_on(self, message: Message) -> None:
+        if not self._remote.is_reachable():
+            self._held[str(message.content["comm_id"])] = message
+            return
+        message_id = str(message.header["msg_id"])
+        handled = self._awaited[message_id] = threading.Event()
+        try:
+            self._send(message)
+            self._remote.pump_while(lambda: not handled.is_set(), HANDLED_WITHIN_S)
+        finally:
+            self._awaited.pop(message_id, None)
+
+    def _send(self, message: Message) -> None:
+        extra = {}
+        if threading.current_thread() is not threading.main_thread() and (subshell := self._subshell.id()):
+            extra["subshell_id"] = subshell
+        header = new_header(message.type, like=message.header, **extra)
+        self._remote.send_frame(
+            make_frame("shell", header, message.content, metadata=message.metadata, buffers=message.buffers)
+        )
+
+
+class _Subshell:
+    """The remote subshell that handles comm messages while the remote main thread runs a cell.
+
+    Made when the front-end's first message arrives on a thread of its own, which is how JupyterLab uses subshells.
+    """
+
+    def __init__(self, remote: RemoteSide) -> None:
+        self._remote = remote
+        self._lock = threading.Lock()
+        self._id: str | None = None
+        self._request_id = ""
+        self._answered = threading.Event()
+
+    def id(self) -> str | None:
+        with self._lock:
+            if self._id is None and not self._request_id:
+                self._request()
+            return self._id
+
+    def created(self, reply: Message) -> None:
+        if reply.parent_id == self._request_id:
+            self._id = reply.content.get("subshell_id")
+            self._answered.set()
+
+    def forget(self) -> None:
+        self._id, self._request_id = None, ""
+        self._answered = threading.Event()
+
+    def _request(self) -> None:
+        from jupyter_client.session import new_id_bytes  # not at import time: it is only needed with widgets
+
+        self._request_id = new_id_bytes().decode()
+        header = new_header("create_subshell_request", like={"msg_id": self._request_id, "session": self._request_id})
+        self._remote.send_frame(make_frame("control", header, {}), control=True)
+        answered = self._answered
+        self._remote.pump_while(lambda: not answered.is_set(), SUBSHELL_WITHIN_S)
+
+
+def _front_end_message(msg_type: str, raw: Document) -> Message:
+    return Message(
+        "shell",
+        {**raw["header"], "msg_type": msg_type},
+        {},
+        raw.get("metadata", {}),
+        raw["content"],
+        tuple(raw.get("buffers", ())),
+    )
+
+
+def _stand_in(target_name: str, comm_id: str) -> Any:
+    import comm
+
+    return comm.create_comm(target_name=target_name, comm_id=comm_id, primary=False)
+
+
+def _comm_manager() -> Any:
+    import comm
+
+    return comm.get_comm_manager()

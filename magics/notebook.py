@@ -1,0 +1,237 @@
+"""One notebook: its shell, the client's thread, and the remote kernels it has used."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import signal
+import sys
+import threading
+import uuid
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..client.channel import KernelChannel
+from ..client.find_broker import find_broker
+from ..client.http import BrokerClient
+from ..client.loop_thread import LoopThread
+from ..widgets.live_line import Progress
+from ..wire.errors import PerijoveError, UsageError
+from .messages import Document
+from .outputs import Outputs
+from .remote_kernel import RemoteKernel
+from .status_line import StatusLine, show_status_line
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ..wire.gpu_spec import GpuSpec
+
+GOODBYE_WITHIN_S = 2.0
+LOCALLY_BUSY_AFTER_S = 1.0
+
+
+class Notebook:
+    """What ``%load_ext perijove`` adds to a shell. Starts nothing until it is used."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.outputs = Outputs(shell)
+        self.progress = Progress(shell, self._output_is_empty)
+        self.kernels: dict[str, RemoteKernel] = {}
+        self.latest: RemoteKernel | None = None
+        self._loop: LoopThread | None = None
+        self._status_lines: list[StatusLine] = []
+        self._wake_planned = threading.Event()
+        self._busy_timer: threading.Timer | None = None
+        self._previous_sigterm: Any = None
+        self._events: list[tuple[str, Callable[..., None]]] = [
+            ("pre_run_cell", self._before_cell),
+            ("post_run_cell", self._after_cell),
+        ]
+
+    # life -----------------------------------------------------------------------------------------------------
+
+    def register(self) -> None:
+        for name, callback in self._events:
+            self.shell.events.register(name, callback)
+        atexit.register(self.close)
+
+    def unregister(self) -> None:
+        for name, callback in self._events:
+            with contextlib.suppress(ValueError):
+                self.shell.events.unregister(name, callback)
+        atexit.unregister(self.close)
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye: every GPU that this notebook holds is free at once."""
+        kernels, self.kernels = list(self.kernels.values()), {}
+        for kernel in kernels:
+            with contextlib.suppress(Exception):
+                kernel.goodbye(GOODBYE_WITHIN_S)
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+
+    @property
+    def loop(self) -> LoopThread:
+        if self._loop is None or not self._loop.is_alive:
+            self._loop = LoopThread()
+            self._catch_sigterm()
+        return self._loop
+
+    def _catch_sigterm(self) -> None:
+        """Front-ends stop kernels with SIGTERM, which Python answers by dying on the spot: say goodbye first."""
+        if threading.current_thread() is threading.main_thread() and self._previous_sigterm is None:
+            self._previous_sigterm = signal.getsignal(signal.SIGTERM)
+            if self._previous_sigterm in (signal.SIG_DFL, None):
+                signal.signal(signal.SIGTERM, self._terminated)
+
+    def _terminated(self, signum: int, frame: FrameType | None) -> None:
+        self.close()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+    # kernels --------------------------------------------------------------------------------------------------
+
+    def kernel_for(self, spec: GpuSpec | None, name: str | None) -> RemoteKernel:
+        """The kernel for a GPU spec (and a name), made if this notebook has none yet. No spec means the latest one.
+
+        Raises:
+            UsageError: when no spec is given and no cell has named one.
+        """
+        if spec is None:
+            kernel = self.kernels.get(name) if name else self.latest
+            if kernel is None:
+                raise UsageError("name a GPU, like %%gpu H100; `%gpu list` shows what there is")
+            wanted = kernel.spec
+            key = kernel.name
+        else:
+            wanted = str(spec)
+            key = name or wanted
+        kernel = self.kernels.get(key)
+        if kernel is not None and kernel.spec != wanted:
+            raise UsageError(
+                f"the kernel {key!r} runs on {kernel.spec}; give the one on {wanted} another --kernel name"
+            )
+        if kernel is None or kernel.failed:
+            kernel = self.kernels[key] = RemoteKernel(self, key, wanted)
+        self.latest = kernel
+        return kernel
+
+    async def open_channel(self, kernel: RemoteKernel) -> KernelChannel:
+        """Make the kernel at the broker and open its link. On the client's loop."""
+        async with BrokerClient(await find_broker()) as broker:
+            kernel.kernel_id = await broker.create_kernel("perijove", kernel.spec)
+        channel = KernelChannel(find_broker, kernel.kernel_id, kernel.listener, __version__)
+        self.loop.keep(channel.run())
+        return channel
+
+    def ask_broker(
+        self, question: Callable[[BrokerClient], Awaitable[Any]], wait_text: str = "asking the broker…"
+    ) -> Any:
+        """Call the broker's API from the main thread."""
+
+        async def ask() -> Any:
+            async with BrokerClient(await find_broker()) as broker:
+                return await question(broker)
+
+        return self.progress.wait(self.loop.submit(ask()), lambda: wait_text)
+
+    # what the running local cell is ---------------------------------------------------------------------------
+
+    @property
+    def execution_count(self) -> int:
+        return int(self.shell.execution_count)
+
+    def parent_header(self) -> Document:
+        """The header of the front-end's request that is being run; one of our own in a terminal."""
+        kernel = self.outputs.kernel
+        header = kernel.get_parent("shell").get("header") if kernel is not None else None
+        if header and header.get("msg_id"):
+            return dict(header)
+        return {"msg_id": uuid.uuid4().hex, "session": uuid.uuid4().hex, "username": ""}
+
+    @property
+    def allows_stdin(self) -> bool:
+        kernel = self.outputs.kernel
+        return True if kernel is None else bool(kernel._allow_stdin)
+
+    def set_result(self, has_result: bool, value: Any) -> None:
+        """Put the value behind the result that the display hook has shown: ``_``, ``_N`` and ``Out[N]``."""
+        if not has_result:
+            return
+        shell, count = self.shell, self.shell.displayhook.prompt_count
+        names = shell.user_ns
+        names[f"_{count}"] = value
+        if "_oh" in names and count in names["_oh"]:
+            names["_oh"][count] = value
+            names["_"] = value
+            shell.displayhook._ = value
+
+    def take_payloads(self, payloads: list[Document]) -> None:
+        """What a cell asks of the front-end besides output: the pager of ``obj?``, text for the next cell."""
+        for payload in payloads:
+            if self.outputs.kernel is not None:
+                manager: Any = self.shell.payload_manager
+                manager.write_payload(payload)
+            elif payload.get("source") == "page":
+                print(payload.get("data", {}).get("text/plain", ""))
+            elif payload.get("source") == "set_next_input":
+                self.shell.set_next_input(payload.get("text", ""), replace=bool(payload.get("replace")))
+
+    def end_with(self, line: StatusLine) -> None:
+        """Show a status line when the local cell is over, as its last output."""
+        self._status_lines.append(line)
+
+    def _output_is_empty(self) -> bool:
+        kernel = self.outputs.kernel
+        if kernel is None or self.outputs.published:
+            return False
+        code = kernel.get_parent("shell").get("content", {}).get("code", "")
+        return str(code).startswith(("%%gpu", "%gpu"))
+
+    def _before_cell(self, info: Any) -> None:
+        self.outputs.published = 0
+        self._status_lines.clear()
+        for kernel in self.kernels.values():
+            kernel.pump_idle()
+        if self.kernels:
+            self._busy_timer = threading.Timer(LOCALLY_BUSY_AFTER_S, self._report_activity, [True])
+            self._busy_timer.daemon = True
+            self._busy_timer.start()
+
+    def _after_cell(self, result: Any) -> None:
+        if self._busy_timer is not None:
+            self._busy_timer.cancel()
+            self._busy_timer = None
+            self._report_activity(False)
+        lines, self._status_lines = self._status_lines, []
+        for line in lines:
+            show_status_line(self.shell, line)
+
+    def _report_activity(self, busy: bool) -> None:
+        if self._loop is not None:
+            for kernel in list(self.kernels.values()):
+                self._loop.call(kernel.report_local_activity, busy)
+
+    # output between cells -------------------------------------------------------------------------------------
+
+    def wake_idle(self) -> None:
+        """Something came and no thread relays: let the main loop do it when it is free. On the client's thread."""
+        kernel = self.outputs.kernel
+        if kernel is not None and not self._wake_planned.is_set() and getattr(kernel, "io_loop", None) is not None:
+            self._wake_planned.set()
+            kernel.io_loop.add_callback(self._pump_idle)
+
+    def _pump_idle(self) -> None:
+        self._wake_planned.clear()
+        for kernel in list(self.kernels.values()):
+            try:
+                kernel.pump_idle()
+            except PerijoveError as error:
+                print(f"perijove: {error}", file=sys.stderr)

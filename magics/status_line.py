@@ -1,0 +1,73 @@
+"""The quiet line under a ``%%gpu`` cell: where it ran, how long, what it cost, and when the GPU goes back."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..wire.models import KernelView
+from ..wire.money import cost_nanodollars, format_dollars
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """``text`` for people; ``facts`` for programs, in the output's metadata."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def cell_status(view: KernelView, gpus: str, attach_s: float, ran_ms: int, notices: Sequence[str]) -> StatusLine:
+    """The status line of a cell that has run.
+
+    Args:
+        attach_s: how long the attach took, seconds; it is billed from the moment the GPU is held.
+        ran_ms: how long the cell ran over there, milliseconds.
+    """
+    parts = [gpus, f"attached {_seconds(attach_s)}", f"ran {_seconds(ran_ms / 1000)}"]
+    simulated = bool(view.gpus and view.gpus.simulated)
+    cost = None
+    if view.lease is not None:
+        billed_ms = ran_ms + round(attach_s * 1000)
+        cost = cost_nanodollars(view.lease.price_microdollars_per_second, view.lease.count, billed_ms)
+        parts.append(format_dollars(cost) + (" simulated" if simulated else ""))
+    parts.append(release_text(view))
+    parts.extend(notices)
+    facts = {"gpu": gpus, "ran_ms": ran_ms, "simulated": simulated, "cost_nanodollars": cost}
+    return StatusLine(" · ".join(parts), facts)
+
+
+def release_text(view: KernelView) -> str:
+    """When the GPU goes back, and whether the variables stay."""
+    kept = "variables kept" if view.keeps_state else "variables lost then; `%gpu get` brings them home"
+    return f"released {view.idle_timeout_s:.0f} s after the last cell, {kept}"
+
+
+def show_status_line(shell: InteractiveShell, line: StatusLine) -> None:
+    """Publish a status line; ``PERIJOVE_STATUS=0`` leaves it out."""
+    if os.environ.get("PERIJOVE_STATUS", "1") == "0":
+        return
+    publisher: Any = shell.display_pub
+    style = "opacity: 0.65; font-size: 85%; font-variant-numeric: tabular-nums; margin-top: 0.3em"
+    publisher.publish(
+        data={"text/plain": line.text, "text/html": f'<div style="{style}">{html.escape(line.text)}</div>'},
+        metadata={"perijove": {"role": "status", **line.facts}},
+    )
+
+
+def _seconds(duration_s: float) -> str:
+    """Two significant digits below ten seconds: ``0.02 s``, ``3.4 s``, ``12 s``, ``2 min 5 s``."""
+    if duration_s >= 60:
+        minutes, rest = divmod(round(duration_s), 60)
+        return f"{minutes} min {rest} s"
+    if duration_s >= 10:
+        return f"{duration_s:.0f} s"
+    if duration_s >= 1:
+        return f"{duration_s:.1f} s"
+    return f"{duration_s:.2f} s" if duration_s >= 0.01 else f"{duration_s:.3f} s"
