@@ -1,0 +1,80 @@
+"""Which of the notebook's variables a cell needs, and how they hang together.
+
+From the names a cell mentions, two steps lead to the names that travel, repeated until nothing is added: the names that
+functions and classes among the values read in turn, and the names that share a mutable object with one of the values
+(otherwise a change made over there would reach one alias and not the other).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ...wire.values.grouping import Group, connected, group_values
+from ...wire.values.handles import RemoteReference, Scope
+from ...wire.values.survey import ATOMS, Survey, survey
+
+# Looking for aliases among the names a cell does not mention must not cost more than the cell.
+_ALIAS_BUDGET = 1_000
+
+
+@dataclass(slots=True)
+class Selection:
+    """``direct`` names are in the cell's own code; the others follow from them."""
+
+    direct: frozenset[str]
+    values: dict[str, object] = field(default_factory=dict)
+    surveys: dict[str, Survey] = field(default_factory=dict)
+    attributes: set[str] = field(default_factory=set)
+    modules: set[str] = field(default_factory=set)
+
+    def groups(self) -> list[Group]:
+        """All selected values but modules and handles, which travel as references, by what they share."""
+        plain = {
+            name: value
+            for name, value in self.values.items()
+            if not isinstance(value, (types.ModuleType, RemoteReference))
+        }
+        return group_values(plain, self.surveys)
+
+
+def select(direct: Iterable[str], variables: Mapping[str, object], scope: Scope) -> Selection:
+    """Close ``direct`` over ``variables`` (all of the user's)."""
+    selection = Selection(frozenset(name for name in direct if name in variables))
+    pending = set(selection.direct)
+    others: dict[str, Survey] | None = None
+    while pending:
+        _take(selection, pending, variables, scope)
+        if not any(found.nodes for found in selection.surveys.values()):
+            break
+        if others is None:
+            others = _survey_others(variables, selection, scope)
+        nodes = {name: found.nodes for name, found in {**others, **selection.surveys}.items()}
+        pending = connected(selection.values.keys(), nodes) - selection.values.keys()
+    return selection
+
+
+def _take(selection: Selection, pending: set[str], variables: Mapping[str, object], scope: Scope) -> None:
+    """Add names, and the names that functions and classes in their values read, to a fixpoint."""
+    while pending:
+        name = pending.pop()
+        if name in selection.values or name not in variables:
+            continue
+        value = variables[name]
+        found = survey(value, scope)
+        selection.values[name] = value
+        selection.surveys[name] = found
+        selection.attributes |= found.attributes
+        selection.modules |= found.modules
+        pending |= found.names
+
+
+def _survey_others(variables: Mapping[str, object], selection: Selection, scope: Scope) -> dict[str, Survey]:
+    found: dict[str, Survey] = {}
+    for name, value in variables.items():
+        kind = type(value)
+        if name in selection.values or kind in ATOMS or kind is types.ModuleType:
+            continue
+        found[name] = survey(value, scope, _ALIAS_BUDGET)
+    return found

@@ -1,0 +1,39 @@
+"""Names that a cell uses and nobody foresaw: looked up in the notebook while the cell runs.
+
+Python looks a global name up in the namespace and then in ``namespace["__builtins__"]``. A dict subclass there gets a
+last word through ``__missing__``. That serves plain names, functions, ``%timeit``, ``!cmd {v}`` and ``eval``; it does
+not serve ``globals()["h"]`` nor ``df.query("@x")``, which look into the namespace only.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+
+class OnDemandBuiltins(dict[str, Any]):
+    """The builtins, and behind them ``fetch(name)``, which raises ``KeyError`` for a name that nobody knows.
+
+    Holds a copy of the builtins, because lookups in a real dict stay fast; ``refresh`` follows changes to them.
+    """
+
+    __slots__ = ("_fetch",)
+
+    def __init__(self, fetch: Callable[[str], object]) -> None:
+        super().__init__(vars(builtins))
+        self._fetch = fetch
+
+    def refresh(self) -> None:
+        """Follow what was added to or replaced in ``builtins`` since the last cell."""
+        current = vars(builtins)
+        if len(self) > len(current):
+            for name in [name for name in self if name not in current]:
+                del self[name]
+        self.update(current)
+
+    def __missing__(self, name: str) -> object:
+        try:
+            return vars(builtins)[name]
+        except KeyError:
+            return self._fetch(name)
