@@ -1,0 +1,256 @@
+"""ipykernel's kernel, taught three things: to be bound to a GPU, to run ``%%gpu`` cells, and to ask the notebook.
+
+Everything else is stock: what a cell sees is what it sees at home. See docs/protocol.md §5 for the messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ipykernel.ipkernel import IPythonKernel
+
+from ...wire.errors import KernelReleased, PerijoveError
+from ...wire.values.parcel import Parcel
+from .environment import BLOB_DIR
+from .large_buffers import LargeBuffers
+
+if TYPE_CHECKING:
+    from .namespace import RemoteNamespace
+
+_QUESTION_POLL_MS = 50
+
+
+class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typed
+    """Made by :class:`~.kernel_app.RemoteKernelApp`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.control_handlers["perijove_bind_request"] = self.perijove_bind_request
+        self.shell_handlers["perijove_exchange_request"] = self.perijove_exchange_request
+        blob_dir = os.environ.pop(BLOB_DIR, "")
+        self._large_buffers = LargeBuffers(Path(blob_dir) if blob_dir else None)
+        self._stdin_lock = threading.Lock()
+        self._namespace: RemoteNamespace | None = None
+
+    @property
+    def namespace(self) -> RemoteNamespace:
+        """Made when the first ``%%gpu`` cell comes, so that a kernel used without the magic is a plain one."""
+        if self._namespace is None:
+            from .namespace import RemoteNamespace  # not needed to start
+
+            self._namespace = RemoteNamespace(self.shell, self.ask)
+        return self._namespace
+
+    # bind -------------------------------------------------------------------------------------------------------
+
+    async def perijove_bind_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Work for a kernel, on these devices, in its directory. Runs in the control thread, whatever a cell does."""
+        content = {"status": "ok"}
+        try:
+            request = parent["content"]
+            for name, value in request["environment"].items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            if directory := request.get("directory"):
+                os.chdir(directory)
+        except (OSError, KeyError, ValueError) as error:
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
+        self.session.send(stream, "perijove_bind_reply", content, parent, ident)
+
+    # cells ------------------------------------------------------------------------------------------------------
+
+    async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """The notebook counts the cells; its number is taken over before anything shows one."""
+        count = _ours(parent).get("execution_count", _cell(parent).get("execution_count"))
+        if isinstance(count, int) and count > 0:
+            self.shell.execution_count = count
+        self.iopub_thread.gate.cell_starts()
+        await super().execute_request(stream, ident, parent)
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: dict[str, str] | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: dict[str, Any] | None = None,
+        cell_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Run a cell; one with ``metadata.perijove.cell`` between its variables' arrival and departure."""
+        parent = self.get_parent("shell")
+        cell = _cell(parent)
+
+        async def run() -> dict[str, Any]:
+            reply: dict[str, Any] = await super(RemoteKernel, self).do_execute(
+                code, silent, store_history, user_expressions, allow_stdin, cell_meta=cell_meta, cell_id=cell_id
+            )
+            return reply
+
+        if not cell:
+            return await run()
+        try:
+            self.namespace.begin(self._received_parcel(parent, cell.get("manifest", {})))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is the cell's error
+            if store_history:
+                self.shell.execution_count += 1
+            return self._error_of_cell(error)
+        started_ns = time.perf_counter_ns()
+        reply = await run()
+        ran_ms = (time.perf_counter_ns() - started_ns) // 1_000_000
+        try:
+            self._publish_result(self.namespace.finish(), ran_ms, parent)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+            if reply["status"] == "ok":
+                return self._error_of_cell(error)
+            print(f"perijove: the variables of this cell did not come back: {error}", file=sys.stderr)
+        return reply
+
+    def _received_parcel(self, message: dict[str, Any], manifest: dict[str, Any]) -> Parcel:
+        descriptions = _ours(message).get("buffers", [])
+        return Parcel(manifest, self._large_buffers.receive(descriptions, message.get("buffers", [])))
+
+    def _publish_result(self, parcel: Parcel, ran_ms: int, parent: dict[str, Any]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        descriptions, inline = self._large_buffers.send(parcel.buffers)
+        self.session.send(
+            self.iopub_socket,
+            "perijove_result",
+            {"manifest": parcel.manifest, "ran_ms": ran_ms},
+            parent=parent,
+            ident=self._topic("perijove_result"),
+            buffers=inline,
+            metadata={"perijove": {"buffers": descriptions}},
+        )
+
+    def _error_of_cell(self, error: BaseException) -> dict[str, Any]:
+        """Show ``error`` as the cell's own, and give the reply that says so."""
+        name, text = type(error).__name__, str(error)
+        if isinstance(error, PerijoveError):
+            lines = [f"{name}: {text}"]
+        else:
+            lines = "".join(traceback.format_exception(error)).splitlines()
+        self.shell._showtraceback(type(error), text, lines)
+        return {
+            "status": "error",
+            "ename": name,
+            "evalue": text,
+            "traceback": lines,
+            "execution_count": self.shell.execution_count - 1,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+    # between cells ----------------------------------------------------------------------------------------------
+
+    async def perijove_exchange_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Fetch, push or drop variables while no cell runs."""
+        content: dict[str, Any]
+        descriptions: list[dict[str, Any]] = []
+        inline: list[bytes] = []
+        try:
+            question = self._received_parcel(parent, parent["content"].get("manifest", {}))
+            answer = self.namespace.exchange(question)
+            descriptions, inline = self._large_buffers.send(answer.buffers)
+            content = {"status": "ok", "manifest": answer.manifest}
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the notebook is told
+            code = error.code if isinstance(error, PerijoveError) else ""
+            content = {"status": "error", "ename": type(error).__name__, "evalue": str(error), "code": code}
+        self.session.send(
+            stream,
+            "perijove_exchange_reply",
+            content,
+            parent,
+            ident,
+            buffers=inline,
+            metadata={"perijove": {"buffers": descriptions}},
+        )
+
+    # questions --------------------------------------------------------------------------------------------------
+
+    def ask(self, question: Parcel) -> Parcel:
+        """Ask the notebook that runs the current cell, and wait for its answer; an interrupt ends the wait.
+
+        Raises:
+            KernelReleased: when no ``%%gpu`` cell runs, so that nobody could answer.
+            CannotTravel: when the question's buffers find no room.
+        """
+        parent = self.get_parent("shell")
+        if not _cell(parent):
+            raise KernelReleased("no %%gpu cell is running, so the notebook cannot be asked for a name")
+        ident = self._get_shell_context_var(self._shell_parent_ident)
+        descriptions, inline = self._large_buffers.send(question.buffers)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with self._stdin_lock:
+            sent = self.session.send(
+                self.stdin_socket,
+                "perijove_question_request",
+                {"manifest": question.manifest},
+                parent,
+                ident=ident,
+                buffers=inline,
+                metadata={"perijove": {"buffers": descriptions}},
+            )
+            answer = self._await_answer(sent["header"]["msg_id"])
+        return self._received_parcel(answer, answer["content"].get("manifest", {}))
+
+    def _await_answer(self, msg_id: str) -> dict[str, Any]:
+        while True:
+            if not self.stdin_socket.poll(_QUESTION_POLL_MS):
+                continue
+            _, message = self.session.recv(self.stdin_socket)
+            if message is not None and message["parent_header"].get("msg_id") == msg_id:
+                answer: dict[str, Any] = message
+                return answer  # anything else answers a question that was interrupted
+
+    def _input_request(self, prompt: str, ident: Any, parent: Any, password: bool = False) -> str:
+        with self._stdin_lock:  # ZeroMQ sockets are not for two threads at once
+            text: str = super()._input_request(prompt, ident, parent, password)
+            return text
+
+    # interrupts -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _cancel_on_sigint(self, future: asyncio.Future[Any]) -> Iterator[None]:
+        """Cancel an ``await``-ing cell on SIGINT, at once.
+
+        ipykernel's own schedules the cancellation without waking the loop, which sleeps on (ipykernel 7.4). A
+        producer that waits at the output gate holds the loop, so it is woken as well.
+        """
+        loop = asyncio.get_running_loop()
+
+        def handle_sigint(*_: object) -> None:
+            self.iopub_thread.gate.interrupt()
+            loop.call_soon_threadsafe(future.cancel)
+
+        previous = signal.signal(signal.SIGINT, handle_sigint)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _ours(message: dict[str, Any]) -> dict[str, Any]:
+    ours = (message.get("metadata") or {}).get("perijove")
+    return ours if isinstance(ours, dict) else {}
+
+
+def _cell(message: dict[str, Any]) -> dict[str, Any]:
+    """What makes a request a ``%%gpu`` cell; empty for any other."""
+    cell = _ours(message).get("cell")
+    return cell if isinstance(cell, dict) else {}

@@ -1,0 +1,115 @@
+"""A kernel's output, bounded: who prints faster than the notebook takes has to wait (docs/protocol.md §5).
+
+ZeroMQ publishers never block, they drop or grow. So what is published is counted here, what was taken is read from
+the flow file that the agent writes, and threads that produce output wait while too much is under way. The threads
+that keep the kernel alive (IOPub, control, shell channel, heartbeat) never wait, and neither do messages of which a
+request makes only a few (status, errors): an interrupted cell gets its reply through a full queue.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ipykernel.iostream import IOPubThread, OutStream
+
+LIMIT_BYTES = 32 << 20
+_NEVER_WAITING = frozenset({"IOPub", "Control", "Shell channel", "Heartbeat"})
+_FEW = (b".status", b".error", b".execute_input", b".shutdown", b".perijove_result")
+_SHORTEST_WAIT_S = 0.0005
+_LONGEST_WAIT_S = 0.01
+
+
+class OutputGate:
+    """Counts published bytes against the taken ones in ``flow_file`` (8 bytes, little-endian)."""
+
+    def __init__(self, flow_file: Path | None, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._published = 0
+        self._lock = threading.Lock()
+        self._master_pid = os.getpid()
+        self._interrupted = False
+        self.has_reader = False  # nothing counts before the agent listens: ZeroMQ drops it
+        self._flow: mmap.mmap | None = None
+        if flow_file is not None:
+            with flow_file.open("rb") as file:
+                self._flow = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
+
+    def count(self, parts: list[Any]) -> None:
+        if not self.has_reader:
+            return
+        size = sum(memoryview(part).nbytes for part in parts)
+        with self._lock:
+            self._published += size
+
+    def wait(self, pending_bytes: int = 0) -> None:
+        """Wait until the notebook has taken enough. KeyboardInterrupt ends the wait, as anywhere."""
+        if self._is_open(pending_bytes) or threading.current_thread().name in _NEVER_WAITING:
+            return
+        pause_s = _SHORTEST_WAIT_S
+        while not self._is_open(pending_bytes):
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
+            if self._interrupted and threading.current_thread() is threading.main_thread():
+                self._interrupted = False
+                raise KeyboardInterrupt
+
+    def interrupt(self) -> None:
+        """Wake the main thread's wait inside an ``await``-ing cell, where SIGINT raises nothing by itself."""
+        self._interrupted = True
+
+    def cell_starts(self) -> None:
+        self._interrupted = False
+
+    def _is_open(self, pending_bytes: int) -> bool:
+        if self._flow is None or os.getpid() != self._master_pid:
+            return True
+        (taken,) = struct.unpack_from("<Q", self._flow)
+        return bool(self._published + pending_bytes - taken <= self._limit_bytes)
+
+
+class BoundedIOPubThread(IOPubThread):  # type: ignore[misc]  # ipykernel is not typed
+    """ipykernel's IOPub thread, with the gate in front of it."""
+
+    def __init__(self, socket: Any, pipe: bool = False, session: Any = False, *, gate: OutputGate) -> None:
+        self.gate = gate
+        super().__init__(socket, pipe=pipe, session=session)
+
+    def send_multipart(self, msg: list[Any], *args: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is self.thread:
+            # Sent now instead of queued behind what others have queued since: so flush() returns when it is sent.
+            self.gate.count(msg)
+            self._really_send(msg, *args, **kwargs)
+            return
+        if not bytes(msg[0]).endswith(_FEW):
+            self.gate.wait()
+        if self._is_master_process():
+            self.gate.count(msg)
+        self.schedule(partial(self._really_send, msg, *args, **kwargs))
+
+    def _handle_subscription(self, frames: list[bytes]) -> None:
+        self.gate.has_reader = True
+        super()._handle_subscription(frames)
+
+
+class BoundedOutStream(OutStream):  # type: ignore[misc]
+    """stdout or stderr; what is written and not yet published counts as well."""
+
+    _pending_chars = 0
+
+    def write(self, string: str) -> int | None:
+        if self.pub_thread is not None:
+            self.pub_thread.gate.wait(self._pending_chars)
+        written: int | None = super().write(string)
+        self._pending_chars += len(string)  # a race with a flush miscounts one string: this bounds, it does not bill
+        return written
+
+    def _rotate_buffers(self) -> Any:
+        self._pending_chars = 0
+        return super()._rotate_buffers()

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from perijove.remote_agent.agent import run
+from perijove.remote_agent.settings import AgentSettings
+from perijove.wire.control import Hello, Inventory
+
+from .fake_broker import TOKEN, FakeBroker
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[FakeBroker]:
+    broker = FakeBroker()
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+def settings(broker: FakeBroker, tmp_path: Path) -> AgentSettings:
+    return AgentSettings(
+        broker_url=broker.url,
+        token=TOKEN,
+        data_dir=tmp_path / "agent",
+        name="test-agent",
+        simulate=(("H100", 2),),
+        spares=1,
+    )
+
+
+@pytest.fixture
+async def agent(settings: AgentSettings, broker: FakeBroker) -> AsyncIterator[Hello]:
+    """An agent in this process, with a spare ready; gives the Hello that it said."""
+    task = asyncio.create_task(run(settings))
+    said = asyncio.create_task(broker.until(Hello))
+    await asyncio.wait({task, said}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        said.cancel()
+        await task
+    hello = await said
+    if settings.spares and not hello.spares:
+        await broker.until(Inventory, lambda inventory: inventory.spares > 0)
+    yield hello
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
