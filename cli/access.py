@@ -51,9 +51,10 @@ def create_token(
     """Make a token and print it, once: the broker keeps only its hash. Run it on the broker's machine."""
     if role not in ROLES:
         raise UsageError(f"--role is one of {', '.join(ROLES)}, and not {role!r}")
-    from ..broker.ledger import create_token as create  # the broker's libraries are only needed here
+    from ..broker.settings import BrokerSettings  # the broker's libraries are only needed here
+    from .tokens_on_disk import Role, make_token
 
-    print(create(data or data_directory() / "broker", role, name))
+    print(make_token(BrokerSettings(data_dir=data or data_directory() / "broker"), Role(role), name))
 
 
 async def _check(address: BrokerAddress) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from ..client.address import data_directory
 from ..wire.errors import UsageError
+from .readiness import url_when_ready
 from .simulate import SIMULATE_HELP, simulated_gpus
 
 BROKER_PORT = 8787
@@ -36,16 +37,29 @@ def broker(
     from ..broker.server import serve  # the broker's libraries are only needed here
     from ..broker.settings import BrokerSettings
 
+    directory = data or data_directory() / "broker"
     settings = BrokerSettings(
         host=host,
         port=port,
-        data_dir=data or data_directory() / "broker",
+        data_dir=directory,
         insecure=insecure,
         database_url=database_url,
         price_book=prices,
-        announce=True,
+        ready_file=directory / "broker.json",
     )
-    asyncio.run(serve(settings))
+
+    async def run() -> None:
+        announcement = asyncio.create_task(_announce(directory / "broker.json"))
+        try:
+            await serve(settings)
+        finally:
+            announcement.cancel()
+
+    asyncio.run(run())
+
+
+async def _announce(ready_file: Path) -> None:
+    print(f"the broker listens at {await url_when_ready(ready_file)}; Ctrl-C stops it", flush=True)
 
 
 def agent(
@@ -71,7 +85,7 @@ def agent(
         token=token,
         data_dir=data or data_directory() / "agent",
         name=name or platform.node() or f"host-{os.getpid()}",
-        simulate=simulated_gpus(simulate or []),
+        simulate=tuple(simulated_gpus(simulate or [])),
         spares=spares,
         insecure=insecure,
         exit_without_broker_s=exit_without_broker,

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import typer
 
 from ..client.embedded import EmbeddedFiles, embedded_files, ensure_embedded, running_embedded
 from ..wire.errors import PerijoveError
+from .readiness import url_when_ready
 from .simulate import SIMULATE_HELP, simulated_gpus
 
 UNUSED_S = 300.0
@@ -81,15 +81,17 @@ async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, u
     """The broker in this process, the agent in a child that is started again when it ends."""
     from ..broker.server import serve  # the servers' libraries are only needed here
     from ..broker.settings import BrokerSettings
+    from .tokens_on_disk import Role, token_in_file
 
-    user_token, agent_token = _token(files.token), _token(files.directory / "agent.token")
     settings = BrokerSettings(
         port=port or _previous_port(files),
         data_dir=files.directory / "broker",
         ready_file=files.ready,
         exit_when_unused_s=None if unused_s == float("inf") else unused_s,
-        known_tokens=((user_token, "admin", _user_name()), (agent_token, "agent", "this machine")),
+        expect_agents=1,
     )
+    token_in_file(settings, files.token, Role.ADMIN, _user_name())
+    token_in_file(settings, files.directory / "agent.token", Role.AGENT, "this machine")
     agent = asyncio.create_task(_keep_agent_running(files, gpus))
     announcement = None if quiet else asyncio.create_task(_announce(files))
     try:
@@ -104,7 +106,7 @@ async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, u
 
 async def _keep_agent_running(files: EmbeddedFiles, gpus: list[tuple[str, int]]) -> None:
     """Wait for the broker, then run the agent; one that a killed broker left behind goes on instead."""
-    url = await _broker_url(files)
+    url = await url_when_ready(files.ready)
     command = [sys.executable, "-m", "perijove.cli", "agent", "--broker", url]
     command += ["--token-file", str(files.directory / "agent.token"), "--data", str(files.directory / "agent")]
     command += ["--exit-without-broker", str(AGENT_WITHOUT_BROKER_S)]
@@ -126,30 +128,8 @@ async def _keep_agent_running(files: EmbeddedFiles, gpus: list[tuple[str, int]])
 
 
 async def _announce(files: EmbeddedFiles) -> None:
-    url = await _broker_url(files)
+    url = await url_when_ready(files.ready)
     print(f"perijove runs at {url}; the token is in {files.token}. Ctrl-C stops it.", flush=True)
-
-
-async def _broker_url(files: EmbeddedFiles) -> str:
-    """The address of the broker that is starting in this very process."""
-    while True:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            document = json.loads(files.ready.read_text("utf-8"))
-            if document["pid"] == os.getpid():
-                return str(document["url"])
-        await asyncio.sleep(0.01)
-
-
-def _token(path: Path) -> str:
-    """The token in a file that only this user can read; made on first use."""
-    try:
-        return path.read_text("utf-8").strip()
-    except FileNotFoundError:
-        token = secrets.token_urlsafe(32)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(token)
-        return token
 
 
 def _previous_port(files: EmbeddedFiles) -> int:

@@ -7,11 +7,8 @@ GPU = {"model": "H100", "agent_name": "host-a", "memory_bytes": 80 * 2**30, "pri
 
 
 def test_gpus_are_counted_by_model_and_agent():
-    gpus = [
-        {**GPU, "state": "free"},
-        {**GPU, "state": "held"},
-        {**GPU, "model": "T4", "state": "free", "simulated": True},
-    ]
+    simulated = {**GPU, "model": "T4", "state": "free", "simulated": True}
+    gpus = [{**GPU, "state": "free"}, {**GPU, "state": "held"}, simulated]
     table = gpu_table(gpus, "http://127.0.0.1:1")
     assert table.rows[0] == ["H100", "80 GiB", "2", "1", "$3.9492/h", "host-a"]
     assert table.rows[1][0] == "T4 (simulated)"
@@ -26,7 +23,8 @@ def test_without_gpus_the_table_says_how_to_get_or_simulate_one():
 
 def test_a_bill_keeps_simulated_dollars_apart():
     line = BillLine(
-        id="l", kernel="k", user="u", gpu="H100", count=2, agent="host-a", simulated=True, opened_at="2026-11-22T10:00:00Z",
+        id="l", kernel="k", user="u", gpu="H100", count=2, agent="host-a", simulated=True,
+        opened_at="2026-11-22T10:00:00Z",
         closed_at=None, starting_ms=10, busy_ms=1000, idle_ms=0, price_microdollars_per_second=1097,
         cost_nanodollars=2_215_940,
     )  # fmt: skip
