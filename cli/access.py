@@ -51,8 +51,9 @@ def create_token(
     """Make a token and print it, once: the broker keeps only its hash. Run it on the broker's machine."""
     if role not in ROLES:
         raise UsageError(f"--role is one of {', '.join(ROLES)}, and not {role!r}")
-    from ..broker.settings import BrokerSettings  # the broker's libraries are only needed here
-    from .tokens_on_disk import Role, make_token
+    from ..broker.ledger.tokens import Role  # the broker's libraries are only needed here
+    from ..broker.settings import BrokerSettings
+    from .tokens_on_disk import make_token
 
     print(make_token(BrokerSettings(data_dir=data or data_directory() / "broker"), Role(role), name))
 

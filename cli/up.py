@@ -79,9 +79,10 @@ def down(
 
 async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, unused_s: float, *, quiet: bool) -> None:
     """The broker in this process, the agent in a child that is started again when it ends."""
+    from ..broker.ledger.tokens import Role
     from ..broker.server import serve  # the servers' libraries are only needed here
     from ..broker.settings import BrokerSettings
-    from .tokens_on_disk import Role, token_in_file
+    from .tokens_on_disk import token_in_file
 
     settings = BrokerSettings(
         port=port or _previous_port(files),

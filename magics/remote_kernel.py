@@ -246,6 +246,7 @@ class RemoteKernel:
         try:
             if run.returned is not None:
                 self._absorb(run.returned)
+                run.notices.extend(self.sync.warnings)
         finally:
             # The cell's own failure is what the user must see first; ours comes up as its context.
             if run.timed_out:
@@ -400,6 +401,8 @@ class RemoteKernel:
                     self._taken(seq, size)
             case events.StateChanged(view):
                 self._view = view
+                if view.gpus is not None:
+                    self.sync.place = f"on {describe_gpus(view)} ({view.gpus.agent_name})"
                 if view.notice and view.notice not in self._notices:
                     self._notices.append(view.notice)
                 if view.state is KernelState.ATTACHED:
