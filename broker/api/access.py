@@ -1,0 +1,47 @@
+"""What every route needs: the broker, and who is asking."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..auth import Authenticator, require
+from ..broker import Broker
+from ..core.records import Kernel
+from ..ledger.tokens import Identity, Role
+
+
+def get_broker(request: Request) -> Broker:
+    broker: Broker = request.app.state.broker
+    return broker
+
+
+async def get_user(request: Request) -> Identity:
+    """A user or an admin; agents have no business here."""
+    auth: Authenticator = request.app.state.auth
+    identity = await auth.identify(dict(request.scope["headers"]))
+    require(identity, Role.USER, Role.ADMIN)
+    return identity
+
+
+async def get_admin(identity: Annotated[Identity, Depends(get_user)]) -> Identity:
+    require(identity, Role.ADMIN)
+    return identity
+
+
+TheBroker = Annotated[Broker, Depends(get_broker)]
+AsUser = Annotated[Identity, Depends(get_user)]
+AsAdmin = Annotated[Identity, Depends(get_admin)]
+
+
+def visible_to(identity: Identity) -> str | None:
+    """Whose things to show: an admin sees everyone's (None), a user their own."""
+    return None if identity.role is Role.ADMIN else identity.name
+
+
+def visible_kernel(broker: Broker, identity: Identity, kernel_id: str) -> Kernel | None:
+    kernel = broker.fleet.kernel(kernel_id)
+    if kernel is None or visible_to(identity) not in (None, kernel.user):
+        return None
+    return kernel

@@ -1,0 +1,77 @@
+"""The documents that routes share: a kernel as Jupyter and we describe it, GPUs with prices, agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...wire.models import GpuState
+from ..broker import Broker
+from ..core.records import Agent, Kernel
+from ..ledger.bill import iso
+
+# Jupyter's execution_state for each of ours: clients of that API know no other words.
+_JUPYTER_STATES = {"queued": "starting", "starting": "starting", "terminated": "dead"}
+
+
+def kernel_document(broker: Broker, kernel: Kernel) -> dict[str, Any]:
+    """Jupyter's kernel model and our ``perijove`` object (wire.models.KernelView)."""
+    now = broker.now()
+    view = broker.fleet.view(kernel, now)
+    last_activity_ms = now.wall - (0 if kernel.busy else max(0, now.boot - kernel.active_at))
+    return {
+        "id": kernel.id,
+        "name": kernel.name,
+        # JupyterLab's gateway client parses six digits of a second's fraction, and nothing else.
+        "last_activity": iso(last_activity_ms)[:-1] + "000Z",
+        "execution_state": "busy" if kernel.busy else _JUPYTER_STATES.get(kernel.state.value, "idle"),
+        "connections": 0 if kernel.link_id is None else 1,
+        "perijove": {**view.model_dump(mode="json"), "user": kernel.user},
+    }
+
+
+def kernel_line(broker: Broker, kernel: Kernel) -> dict[str, Any]:
+    """A kernel in ``perijove status``."""
+    view = broker.fleet.view(kernel, broker.now()).model_dump(mode="json")
+    lease = kernel.lease.record if kernel.lease is not None else None
+    return {
+        **view,
+        "user": kernel.user,
+        "gpu": lease.model if lease is not None else view["gpu_spec"],
+        "agent": lease.agent_name if lease is not None else None,
+        "simulated": lease.simulated if lease is not None else False,
+        "connected": kernel.link_id is not None,
+    }
+
+
+def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
+    now = broker.now()
+    return {
+        "id": agent.id,
+        "name": agent.name,
+        "state": "connected" if agent.link_id is not None else "away",
+        "away_s": None if agent.lost_at is None else (now.boot - agent.lost_at) / 1000,
+        "version": agent.version,
+        "python": agent.python,
+        "spares": agent.spares,
+        "isolated": agent.isolated,
+        "gpus": gpu_documents(broker, agent),
+    }
+
+
+def gpu_documents(broker: Broker, agent: Agent) -> list[dict[str, Any]]:
+    """An agent's GPUs with prices; one with an open lease is held, whatever an older inventory says."""
+    prices = broker.fleet.state.prices
+    documents = []
+    for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
+        document = gpu.model_dump(mode="json")
+        if gpu.state is GpuState.FREE and broker.fleet.state.is_held(agent, gpu):
+            document["state"] = GpuState.HELD.value
+        document |= {
+            "agent": agent.id,
+            "agent_name": agent.name,
+            "connected": agent.link_id is not None,
+            "price_microdollars_per_second": prices.of_gpu(gpu.model, gpu.memory_bytes),
+            "price_listed": prices.lists(gpu.model),
+        }
+        documents.append(document)
+    return documents

@@ -1,0 +1,96 @@
+"""``/api/kernels``: Jupyter's kernel API, with our ``perijove`` object in requests and answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ...wire.errors import BrokerError, KernelNotFound
+from ...wire.gpu_spec import parse_gpu_spec
+from ...wire.ids import new_kernel_id
+from ..core.events import KernelCreated, KernelDeleted
+from .access import AsUser, TheBroker, visible_kernel, visible_to
+from .documents import kernel_document
+
+router = APIRouter(prefix="/api/kernels", tags=["kernels"])
+
+KERNEL_NAME = "perijove"
+_LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
+MEMBERS_SHOWN = 64
+
+
+class KernelWishes(BaseModel):
+    """What a kernel is to be given, once it attaches."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    gpu: Annotated[str, Field(max_length=200)] | None = None
+    idle_timeout: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] | None = None  # seconds
+
+
+class NewKernel(BaseModel):
+    """Jupyter's body. ``env`` is for its clients' sake: a remote process takes its environment from its agent."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[str, Field(max_length=100)] | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    perijove: KernelWishes = Field(default_factory=KernelWishes)
+
+
+class TooManyKernels(BrokerError):
+    code = "too_many_kernels"
+
+
+@router.get("")
+async def list_kernels(broker: TheBroker, identity: AsUser) -> list[dict[str, Any]]:
+    return [kernel_document(broker, kernel) for kernel in broker.fleet.living_kernels(visible_to(identity))]
+
+
+@router.post("", status_code=201)
+async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, response: Response) -> dict[str, Any]:
+    """A new kernel, detached and free. A spec that cannot be read is refused; one that cannot be met fails to attach."""
+    name = body.name or KERNEL_NAME
+    if not _LEGAL_NAME.match(name):
+        raise HTTPException(400, "a kernel's name has up to 100 letters, digits, dots, dashes and underscores")
+    spec = parse_gpu_spec(body.perijove.gpu or spec_in_name(name))
+    if len(broker.fleet.living_kernels(identity.name)) >= broker.settings.kernels_per_user:
+        raise TooManyKernels(
+            f"you have {broker.settings.kernels_per_user} kernels, which is the most; end one that you no longer use"
+        )
+    timeout = body.perijove.idle_timeout
+    timeout_ms = None if timeout is None else round(timeout * 1000)
+    kernel_id = new_kernel_id()
+    broker.happen(KernelCreated(kernel_id, identity.name, name, spec, timeout_ms))
+    await broker.ledger.durable()  # a kernel that was promised is known after a restart
+    kernel = broker.fleet.kernel(kernel_id)
+    if kernel is None:
+        raise KernelNotFound(f"kernel {kernel_id} was ended while it was made")
+    response.headers["Location"] = f"/api/kernels/{kernel_id}"
+    return kernel_document(broker, kernel)
+
+
+def spec_in_name(name: str) -> str:
+    """The GPU spec in a kernelspec's name: ``perijove-h100`` means H100, ``perijove`` any."""
+    prefix, dash, rest = name.partition("-")
+    return rest if prefix == KERNEL_NAME and dash and rest else "any"
+
+
+@router.get("/{kernel_id}")
+async def get_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
+    kernel = visible_kernel(broker, identity, kernel_id)
+    if kernel is None:
+        raise KernelNotFound(f"there is no kernel {kernel_id[:MEMBERS_SHOWN]} here; it may have been ended elsewhere")
+    return kernel_document(broker, kernel)
+
+
+@router.delete("/{kernel_id}", status_code=204)
+async def delete_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> None:
+    """End it, whatever it does; its GPU is free as soon as its agent has heard of it."""
+    if visible_kernel(broker, identity, kernel_id) is None:
+        raise KernelNotFound(f"there is no kernel {kernel_id[:MEMBERS_SHOWN]} here; it may have been ended elsewhere")
+    broker.happen(KernelDeleted(kernel_id))
+    await broker.ledger.durable()

@@ -1,0 +1,149 @@
+"""The broker at work: hands events to the core with the time, and carries out what it says.
+
+Everything here happens on one event loop and without waiting, so each event and its instructions are one step: what was
+decided about a kernel is sent before the next event is looked at. Only the ledger's thread touches the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from .core import instructions as do
+from .core.clock import Now
+from .core.events import FleetEvent, Tick
+from .core.fleet import Fleet
+from .ledger import books
+from .ledger.bill import LiveLease
+from .ledger.ledger import Ledger
+from .links.link import Link
+from .price_book import load_price_book
+from .relay import Relay
+from .settings import BrokerSettings
+from .system_clock import system_now
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_S = 2.0
+STALLED_AFTER_S = 20.0  # a peer that takes nothing for so long is taken as away; it resumes when it comes back
+
+
+class Broker:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        ledger: Ledger,
+        new_id: Callable[[str], str],
+        version: str,
+        now: Callable[[], Now] = system_now,
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.version = version
+        self.now = now
+        self.started = now()
+        self.fleet = Fleet(settings.policy, load_price_book(settings.price_book), new_id, self.started, version)
+        self.relay = Relay()
+        self.links: dict[str, Link] = {}
+        self._tick: asyncio.TimerHandle | None = None
+        self._tick_at: int | None = None
+        self._unused_since = time.monotonic()
+
+    async def start(self) -> None:
+        """Take up what the ledger knows of earlier days."""
+        wall = self.now().wall
+        kernels, leases, unconfirmed = await self.ledger.call(
+            lambda connection: (
+                books.known_kernels(connection),
+                books.open_leases(connection),
+                books.unconfirmed_leases(connection, wall),
+            )
+        )
+        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, self.now()))
+        log.info("broker.started", kernels=len(kernels), open_leases=len(leases))
+
+    async def stop(self) -> None:
+        if self._tick is not None:
+            self._tick.cancel()
+        self.ledger.flush_renewals()
+        await self.ledger.durable()
+
+    def happen(self, event: FleetEvent) -> None:
+        """Something happened: decide, and do what follows, before anything else happens."""
+        self._carry_out(self.fleet.handle(event, self.now()))
+
+    def live_leases(self) -> list[LiveLease]:
+        boot = self.now().boot
+        return [
+            LiveLease(kernel.lease.record, kernel.lease.meter.at(boot))
+            for kernel in self.fleet.kernels.values()
+            if kernel.lease is not None
+        ]
+
+    def _carry_out(self, instructions: list[do.Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case do.ToAgent(link_id, message) | do.ToClientLink(link_id, message):
+                    if (link := self.links.get(link_id)) is not None:
+                        link.say(message.model_dump_json())
+                case do.CloseLink(link_id, reason):
+                    if (link := self.links.get(link_id)) is not None:
+                        link.close_soon(reason)
+                case do.SetRoute(kernel_id, incarnation, owner, is_open):
+                    self.relay.set_route(kernel_id, incarnation, owner, is_open)
+                case do.DropRoute(kernel_id):
+                    self.relay.drop_route(kernel_id)
+                case _:
+                    _log_money(instruction)
+                    self.ledger.put(instruction)
+        self._schedule_tick()
+
+    # time -----------------------------------------------------------------------------------------------------------
+
+    def _schedule_tick(self) -> None:
+        due = self.fleet.next_deadline()
+        if due == self._tick_at and self._tick is not None:
+            return
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._tick_at = due
+        if due is not None:
+            # One millisecond late: a timer may fire a little early, and must then not spin.
+            delay_s = max(0, due - self.now().boot + 1) / 1000
+            self._tick = asyncio.get_running_loop().call_later(delay_s, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick, self._tick_at = None, None
+        self.happen(Tick())
+
+    async def keep_house(self, when_unused: Callable[[], None]) -> None:
+        """Abort links whose peer takes nothing, and notice that nobody uses this broker any more. Runs until cancelled."""
+        limit_s = self.settings.exit_when_unused_s
+        pause_s = HOUSEKEEPING_S if limit_s is None else min(HOUSEKEEPING_S, max(0.05, limit_s / 4))
+        while True:
+            await asyncio.sleep(pause_s)
+            now = time.monotonic()
+            for link in list(self.links.values()):
+                if link.blocked_since is not None and now - link.blocked_since > STALLED_AFTER_S:
+                    log.warning("link.stalled", link=link.id)
+                    link.abort()
+            if self.fleet.in_use:
+                self._unused_since = now
+            elif limit_s is not None and now - self._unused_since >= limit_s:
+                log.info("broker.unused", seconds=limit_s)
+                when_unused()
+                return
+
+
+def _log_money(instruction: do.LedgerInstruction) -> None:
+    match instruction:
+        case do.OpenLease(lease):
+            log.info("lease.opened", lease=lease.id, kernel=lease.kernel_id, gpu=lease.model, agent=lease.agent_id)
+        case do.CloseLease(lease_id, durations, _, confirmed):
+            log.info("lease.closed", lease=lease_id, ran_ms=durations.total_ms, confirmed=confirmed)
+        case _:
+            pass

@@ -1,0 +1,250 @@
+"""What agents report. The agent knows what runs and what it holds; the broker believes it, within what it saw itself."""
+
+from __future__ import annotations
+
+from ...wire.control import (
+    Activity,
+    BindFailed,
+    Bound,
+    Ended,
+    FromAgent,
+    Inventory,
+    LeaseReport,
+    NotIdle,
+    ProcessEnded,
+    Released,
+    Renew,
+    Renewed,
+)
+from ...wire.errors import AttachFailed
+from ...wire.models import GpuState, KernelState
+from . import instructions as do
+from .clock import Now
+from .lease import HOLDS_GPU, Event
+from .meter import Durations
+from .records import Agent, Kernel
+from .state import FleetState
+from .wishes import leave_queue, restart_is_done, settle
+
+MOST_BINDS = 4  # tries per attach, on other GPUs or agents, before the user hears of it
+
+
+def agent_said(state: FleetState, agent: Agent, message: FromAgent, now: Now) -> None:
+    match message:
+        case Renew():
+            _renew(state, agent, message, now)
+        case Activity():
+            _activity(state, agent, message, now)
+        case Bound():
+            _bound(state, agent, message, now)
+        case BindFailed():
+            _bind_failed(state, agent, message, now)
+        case Released():
+            _released(state, agent, message, now)
+        case NotIdle():
+            _not_idle(state, agent, message, now)
+        case ProcessEnded():
+            _process_ended(state, agent, message, now)
+        case Ended():
+            _ended(state, agent, message, now)
+        case Inventory():
+            agent.gpus = {gpu.uuid: gpu for gpu in message.gpus}
+            agent.spares = message.spares
+            state.plan_needed = True
+        case _:
+            state.closes.append(do.CloseLink(agent.link_id or "", f"a second {message.type!r} on one link"))
+
+
+def _kernel_on(state: FleetState, agent: Agent, kernel_id: str) -> Kernel | None:
+    kernel = state.kernels.get(kernel_id)
+    return kernel if kernel is not None and kernel.agent_id == agent.id else None
+
+
+def _holder(state: FleetState, agent: Agent, kernel_id: str, lease_id: str) -> Kernel | None:
+    """The kernel, if this lease of this agent is the one it holds now."""
+    kernel = _kernel_on(state, agent, kernel_id)
+    return kernel if kernel and kernel.lease and kernel.lease.record.id == lease_id else None
+
+
+def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
+    """Grant each known lease a further allowance; one that is not named is unknown, and the agent lets go of it."""
+    leases = {
+        kernel.lease.record.id: kernel
+        for kernel in state.kernels.values()
+        if kernel.lease is not None and kernel.lease.record.agent_id == agent.id
+    }
+    allowances = {}
+    for report in message.leases:
+        kernel = leases.get(report.lease_id)
+        if kernel is None or kernel.lease is None:
+            continue
+        durations = state.take_report(kernel.lease, report, now)
+        state.out.append(do.RenewLease(report.lease_id, durations, now.wall))
+        allowances[report.lease_id] = state.policy.allowance_ms / 1000
+        state.touch(kernel)
+    state.tell_agent(agent.id, Renewed(allowances_s=allowances))
+
+
+def _activity(state: FleetState, agent: Agent, message: Activity, now: Now) -> None:
+    kernel = _kernel_on(state, agent, message.kernel_id)
+    if kernel is None or kernel.incarnation != message.incarnation:
+        return
+    kernel.keepable = message.keepable
+    if kernel.state is KernelState.ATTACHED:
+        state.set_busy(kernel, busy=message.busy, gpu_quiet=message.gpu_quiet, now=now)
+
+
+def _bound(state: FleetState, agent: Agent, message: Bound, now: Now) -> None:
+    kernel = _holder(state, agent, message.kernel_id, message.lease_id)
+    if kernel is None:
+        unknown = state.kernels.get(message.kernel_id)
+        if unknown is None or (unknown.agent_id != agent.id and not unknown.ended):
+            state.end_process(agent.id, message.kernel_id)
+        return
+    if kernel.pending is None or kernel.pending.question not in ("bind", "restart"):
+        return
+    process_is_bound(state, kernel, message.incarnation, now, restarted=kernel.pending.question == "restart")
+    assert kernel.lease is not None
+    state.take_report(kernel.lease, message.report, now)
+    settle(state, kernel, now)
+
+
+def process_is_bound(state: FleetState, kernel: Kernel, incarnation: str, now: Now, *, restarted: bool) -> None:
+    """The kernel runs. A process other than the one that was to be resumed is a loss, and said."""
+    if kernel.incarnation is not None and kernel.incarnation != incarnation and not restarted:
+        kernel.notice = f"The process on {kernel.agent_name} that kept your variables is gone; they are lost."
+    if kernel.incarnation != incarnation:
+        kernel.keepable = True
+    kernel.incarnation, kernel.pending = incarnation, None
+    state.move(kernel, Event.BOUND)
+    kernel.quiet_since = None
+    state.set_busy(kernel, busy=False, gpu_quiet=True, now=now)
+    if restarted:
+        restart_is_done(state, kernel)
+
+
+def _bind_failed(state: FleetState, agent: Agent, message: BindFailed, now: Now) -> None:
+    """Nothing is held. Try elsewhere if there is somewhere else; otherwise the user hears the agent's reason."""
+    kernel = _holder(state, agent, message.kernel_id, message.lease_id)
+    if kernel is None or kernel.lease is None:
+        return
+    gpus, restarting = kernel.lease.record.gpus, bool(kernel.pending and kernel.pending.question == "restart")
+    state.close_lease(kernel, now, message.report)
+    if message.state_lost or restarting:
+        notice = "" if restarting else f"The process on {agent.name} that kept your variables is gone; they are lost."
+        state.lose_process(kernel, notice)
+    if kernel.ended:
+        return  # the answer to End is still to come
+    kernel.pending = None
+    if restarting:
+        state.move(kernel, Event.BIND_FAILED)
+        restart_is_done(state, kernel, message.code or AttachFailed.code, message.message)
+    elif not kernel.attaches or kernel.release_wish is not None or kernel.binds_tried >= MOST_BINDS:
+        state.move(kernel, Event.BIND_FAILED)
+        leave_queue(state, kernel, message.code or AttachFailed.code, message.message)
+    else:
+        free = (agent.gpus[uuid].state is GpuState.FREE for uuid in gpus if uuid in agent.gpus)
+        if not message.state_lost and all(free):
+            kernel.refused_by.add(agent.id)
+        kernel.last_refusal = message.message
+        state.move(kernel, Event.BIND_RETRIED)
+    settle(state, kernel, now)
+
+
+def _released(state: FleetState, agent: Agent, message: Released, now: Now) -> None:
+    kernel = _holder(state, agent, message.kernel_id, message.report.lease_id)
+    if kernel is None:
+        _late_release(state, agent, message, now)
+        return
+    state.close_lease(kernel, now, message.report)
+    if not message.kept:
+        state.lose_process(kernel, loss_notice(agent.name, message.why_lost))
+    if kernel.ended:
+        return
+    kernel.pending = None
+    if kernel.release_wish in ("idle", "keep"):
+        kernel.release_wish = None
+        state.answer_all(kernel, kernel.releases)
+    if kernel.state in HOLDS_GPU:
+        state.move(kernel, Event.RELEASED_KEPT if message.kept else Event.RELEASED_LOST)
+    settle(state, kernel, now)
+
+
+def _late_release(state: FleetState, agent: Agent, message: Released, now: Now) -> None:
+    """A lease that the broker had already given up, as it had not heard from the agent for too long."""
+    prove_late(state, message.report, now)
+    kernel = _kernel_on(state, agent, message.kernel_id)
+    if kernel and not message.kept and kernel.incarnation == message.incarnation and kernel.lease is None:
+        process_is_gone(state, kernel, loss_notice(agent.name, message.why_lost), now)
+
+
+def prove_late(state: FleetState, report: LeaseReport, now: Now) -> None:
+    """What the agent counted after the broker had closed the lease without its word."""
+    if report.lease_id in state.closed_unconfirmed:
+        del state.closed_unconfirmed[report.lease_id]
+        state.out.append(do.AdjustLease(report.lease_id, Durations.of(report), now.wall))
+
+
+def _not_idle(state: FleetState, agent: Agent, message: NotIdle, now: Now) -> None:
+    kernel = _kernel_on(state, agent, message.kernel_id)
+    if kernel is None or kernel.pending is None or kernel.pending.request_id != message.request_id:
+        return
+    kernel.pending = None
+    if kernel.release_wish == "idle":
+        kernel.release_wish = None
+    if kernel.quiet_since is not None:
+        kernel.quiet_since = now.boot  # an Activity is on its way, or its cell is over already
+    state.touch(kernel)
+    settle(state, kernel, now)
+
+
+def _process_ended(state: FleetState, agent: Agent, message: ProcessEnded, now: Now) -> None:
+    """With the process the agent has let go of the GPU, too."""
+    kernel = _kernel_on(state, agent, message.kernel_id)
+    if kernel is None or kernel.incarnation != message.incarnation:
+        return
+    if kernel.pending is not None and kernel.pending.question in ("bind", "restart"):
+        state.lose_process(kernel, message.message)  # Bound or BindFailed is on its way
+        return
+    if kernel.lease is not None:
+        state.close_lease(kernel, now, message.report)
+    if kernel.ended:
+        state.lose_process(kernel, "")
+        return
+    kernel.pending = None
+    process_is_gone(state, kernel, message.message, now)
+
+
+def process_is_gone(state: FleetState, kernel: Kernel, notice: str, now: Now) -> None:
+    """The process has ended by itself and no lease is open: the kernel starts anew at its next attach."""
+    state.lose_process(kernel, notice)
+    if kernel.release_wish == "idle":
+        kernel.release_wish = None
+    state.move(kernel, Event.PROCESS_ENDED)
+    settle(state, kernel, now)
+
+
+def _ended(state: FleetState, agent: Agent, message: Ended, now: Now) -> None:
+    kernel = _kernel_on(state, agent, message.kernel_id)
+    if kernel is None or kernel.pending is None or kernel.pending.request_id != message.request_id:
+        return
+    kernel.pending = None
+    had_lease = kernel.lease is not None
+    if had_lease:
+        state.close_lease(kernel, now, message.report)
+    state.lose_process(kernel, "")
+    if kernel.ended:
+        state.plan_needed = True
+        state.forget(kernel)
+        return
+    if kernel.state in HOLDS_GPU:
+        state.move(kernel, Event.RELEASED_LOST)
+    else:
+        state.move(kernel, Event.PROCESS_ENDED)
+    settle(state, kernel, now)
+
+
+def loss_notice(host: str, why: str) -> str:
+    """One plain sentence."""
+    reason = why.strip().rstrip(".")
+    return f"The GPU on {host} was released and the variables there are lost{': ' + reason if reason else ''}."

@@ -1,0 +1,119 @@
+"""What clients and the kernel API ask for."""
+
+from __future__ import annotations
+
+from ...wire.errors import AttachCancelled
+from ...wire.link import (
+    AttachRequest,
+    CancelRequest,
+    FromClient,
+    Goodbye,
+    LinkWelcome,
+    LocalActivity,
+    ReleaseRequest,
+    RestartRequest,
+)
+from ...wire.models import KernelState
+from ...wire.versions import PROTOCOL
+from . import instructions as do
+from .clock import Now
+from .events import ClientLinkOpened, KernelCreated
+from .records import Kernel
+from .state import FleetState
+from .view import view_of
+from .wishes import end_kernel, leave_queue, settle
+
+MOST_REQUESTS = 100  # a client has a handful under way; more is a mistake, and memory is bounded
+GOODBYE = "the kernel was ended"
+
+
+def kernel_created(state: FleetState, event: KernelCreated, now: Now) -> None:
+    kernel = Kernel(event.kernel_id, event.user, event.name, event.spec, now.wall, own_timeout_ms=event.idle_timeout_ms)
+    kernel.away_since = kernel.active_at = now.boot
+    state.kernels[kernel.id] = kernel
+    state.touch(kernel)
+
+
+def link_opened(state: FleetState, kernel: Kernel, event: ClientLinkOpened, now: Now, version: str) -> None:
+    """A new link replaces the older one; its client sends again what was not answered."""
+    if kernel.link_id is not None:
+        state.closes.append(do.CloseLink(kernel.link_id, "another client has linked to this kernel"))
+        _forget_requests(kernel)
+    kernel.link_id, kernel.away_since = event.link_id, None
+    state.tell(kernel, LinkWelcome(protocol=PROTOCOL, version=version, kernel=view_of(kernel, state.policy, now.boot)))
+    if kernel.state is KernelState.QUEUED:
+        state.plan_needed = True
+        if not kernel.attaches:
+            kernel.queue_abandoned_at = now.boot_in(state.policy.away_timeout_ms)
+    state.touch(kernel)
+
+
+def link_closed(state: FleetState, kernel: Kernel, now: Now) -> None:
+    """No goodbye: what runs goes on, who waits keeps the place for a while, an idle kernel is released soon."""
+    kernel.link_id, kernel.away_since = None, now.boot
+    _forget_requests(kernel)
+    if kernel.state is KernelState.QUEUED:
+        kernel.queue_abandoned_at = now.boot_in(state.policy.away_timeout_ms)
+        state.plan_needed = True
+    state.touch(kernel)
+
+
+def _forget_requests(kernel: Kernel) -> None:
+    kernel.attaches.clear()
+    kernel.releases.clear()
+    kernel.restarts.clear()
+
+
+def client_said(state: FleetState, kernel: Kernel, message: FromClient, now: Now) -> None:
+    match message:
+        case AttachRequest():
+            if message.request_id not in kernel.attaches and _accepts(state, kernel, kernel.attaches):
+                kernel.attaches.append(message.request_id)
+                kernel.queue_abandoned_at = None
+                settle(state, kernel, now)
+        case CancelRequest():
+            _cancel(state, kernel, message.request_id)
+        case ReleaseRequest():
+            _release(state, kernel, message, now)
+        case RestartRequest():
+            if _accepts(state, kernel, kernel.restarts):
+                kernel.restarts.append(message.request_id)
+                kernel.restart_wish = True
+                settle(state, kernel, now)
+        case LocalActivity():
+            kernel.local_busy_since = now.boot if message.busy else None
+            if not message.busy and kernel.quiet_since is not None:
+                kernel.quiet_since = now.boot
+            state.touch(kernel)
+        case Goodbye():
+            end_kernel(state, kernel, now, GOODBYE)
+        case _:
+            state.closes.append(do.CloseLink(kernel.link_id or "", f"a second {message.type!r} on one link"))
+
+
+def _accepts(state: FleetState, kernel: Kernel, requests: list[str]) -> bool:
+    if len(requests) < MOST_REQUESTS:
+        return True
+    if kernel.link_id is not None:
+        state.closes.append(do.CloseLink(kernel.link_id, f"over {MOST_REQUESTS} requests of one kind are under way"))
+    return False
+
+
+def _cancel(state: FleetState, kernel: Kernel, request_id: str) -> None:
+    """One attach less; the kernel leaves the queue when nobody waits for it any more."""
+    if request_id not in kernel.attaches:
+        return
+    kernel.attaches.remove(request_id)
+    state.reply(kernel, request_id, AttachCancelled.code, "the attach was cancelled")
+    if not kernel.attaches and kernel.state is KernelState.QUEUED:
+        leave_queue(state, kernel, AttachCancelled.code, "the attach was cancelled")
+
+
+def _release(state: FleetState, kernel: Kernel, message: ReleaseRequest, now: Now) -> None:
+    if not _accepts(state, kernel, kernel.releases):
+        return
+    kernel.releases.append(message.request_id)
+    if kernel.attaches or kernel.state is KernelState.QUEUED:
+        leave_queue(state, kernel, AttachCancelled.code, "the GPU was released before it was attached")
+    kernel.release_wish = "end" if message.end or kernel.release_wish == "end" else "keep"
+    settle(state, kernel, now)

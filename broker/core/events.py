@@ -1,0 +1,80 @@
+"""What can happen to the fleet, as values. The shell makes them of what its sockets and clock say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...wire.control import FromAgent, Hello
+from ...wire.gpu_spec import GpuSpec
+from ...wire.link import FromClient
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConnected:
+    link_id: str
+    owner: str  # of the token that the link came with
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSaid:
+    agent_id: str
+    link_id: str
+    message: FromAgent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLinkClosed:
+    agent_id: str
+    link_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCreated:
+    kernel_id: str
+    user: str
+    name: str
+    spec: GpuSpec
+    idle_timeout_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDeleted:
+    kernel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLinkOpened:
+    kernel_id: str
+    link_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSaid:
+    kernel_id: str
+    link_id: str
+    message: FromClient
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLinkClosed:
+    kernel_id: str
+    link_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; sent when a deadline of the core is due."""
+
+
+FleetEvent = (
+    AgentConnected
+    | AgentSaid
+    | AgentLinkClosed
+    | KernelCreated
+    | KernelDeleted
+    | ClientLinkOpened
+    | ClientSaid
+    | ClientLinkClosed
+    | Tick
+)

@@ -1,0 +1,91 @@
+"""What the core wants done, as values. The shell carries them out in the order given and reports nothing back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...wire.control import FromBroker
+from ...wire.link import ToClient
+from .clock import WallMs
+from .meter import Durations
+from .records import KernelRecord, LeaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ToAgent:
+    link_id: str
+    message: FromBroker
+
+
+@dataclass(frozen=True, slots=True)
+class ToClientLink:
+    link_id: str
+    message: ToClient
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """After what was sent on it before."""
+
+    link_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetRoute:
+    """Where a kernel's envelopes go. Not ``open``: the process lives, but cells must not reach it."""
+
+    kernel_id: str
+    incarnation: str | None
+    owner: str  # of the agent whose data link it is
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropRoute:
+    kernel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLease:
+    lease: LeaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    lease_id: str
+    durations: Durations
+    at: WallMs
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLease:
+    """``confirmed``: by the agent; otherwise it closes at what was last reported."""
+
+    lease_id: str
+    durations: Durations
+    at: WallMs
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AdjustLease:
+    """Proof that came after a lease was closed without the agent's word."""
+
+    lease_id: str
+    durations: Durations
+    at: WallMs
+
+
+@dataclass(frozen=True, slots=True)
+class SaveKernel:
+    kernel: KernelRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetKernel:
+    kernel_id: str
+
+
+LedgerInstruction = OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel
+Instruction = ToAgent | ToClientLink | CloseLink | SetRoute | DropRoute | LedgerInstruction

@@ -1,0 +1,167 @@
+"""What the core knows: kernels, leases and agents while it runs, and the plain records of them that are kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ...wire.control import Hello
+from ...wire.gpu_spec import GpuSpec
+from ...wire.models import Gpu, KernelState
+from .clock import BOOT_ZERO, BootMs, WallMs
+from .meter import NOTHING, Durations, Meter
+
+Question = Literal["bind", "release", "restart", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRecord:
+    """A kernel as the ledger keeps it, so that a restarted broker knows it."""
+
+    id: str
+    user: str
+    name: str
+    spec: str
+    state: KernelState
+    created_at: WallMs
+    idle_timeout_ms: int | None = None
+    incarnation: str | None = None
+    agent_id: str | None = None
+    agent_name: str = ""
+    keepable: bool = True
+    saved_nanodollars: int = 0
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A lease as the ledger keeps it."""
+
+    id: str
+    kernel_id: str
+    user: str
+    agent_id: str
+    agent_name: str
+    model: str  # "cpu" where there is no GPU
+    count: int
+    gpus: tuple[str, ...]
+    simulated: bool
+    price_microdollars_per_second: int
+    opened_at: WallMs
+    durations: Durations = NOTHING
+
+
+@dataclass(slots=True)
+class Lease:
+    """An open lease."""
+
+    record: LeaseRecord
+    meter: Meter
+
+    def cost_at(self, now: BootMs) -> int:
+        return self.meter.at(now).cost(self.record.price_microdollars_per_second, self.record.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A question that an agent has not answered yet."""
+
+    question: Question
+    request_id: str
+    deadline: BootMs
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent, connected (``link_id``) or away since ``lost_at``."""
+
+    id: str
+    name: str
+    owner: str  # the token its control link came with; its data links must come with the same
+    link_id: str | None = None
+    lost_at: BootMs | None = None
+    gpus: dict[str, Gpu] = field(default_factory=dict)
+    spares: int = 0
+    version: str = ""
+    python: str = ""
+    isolated: bool = False
+
+    def hello(self, hello: Hello) -> None:
+        self.name, self.version, self.python, self.spares = hello.name, hello.version, hello.python, hello.spares
+        self.isolated = hello.isolated
+        self.gpus = {gpu.uuid: gpu for gpu in hello.gpus}
+
+
+@dataclass(slots=True)
+class Kernel:
+    """One kernel. ``lifecycle`` alone changes ``state``."""
+
+    id: str
+    user: str
+    name: str
+    spec: GpuSpec
+    created_at: WallMs
+    state: KernelState = KernelState.DETACHED
+    own_timeout_ms: int | None = None
+
+    # the process
+    incarnation: str | None = None
+    agent_id: str | None = None  # where the process is, or the GPU that is held for it
+    agent_name: str = ""
+    lease: Lease | None = None
+    busy: bool = False
+    keepable: bool = True
+    quiet_since: BootMs | None = None
+    active_at: BootMs = BOOT_ZERO  # when something was last asked of it
+
+    # the client
+    link_id: str | None = None
+    away_since: BootMs | None = None
+    local_busy_since: BootMs | None = None
+
+    # what was asked for and is not done yet
+    attaches: list[str] = field(default_factory=list)  # request ids
+    releases: list[str] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
+    release_wish: Literal["idle", "keep", "end"] | None = None
+    restart_wish: bool = False
+    pending: Pending | None = None
+    asked_at: BootMs = BOOT_ZERO
+    queue_abandoned_at: BootMs | None = None  # nobody waits for the place in the queue: until when it is kept
+    refused_by: set[str] = field(default_factory=set)
+    last_refusal: str = ""
+    binds_tried: int = 0
+    queue_reason: str = ""
+
+    # for people
+    notice: str = ""
+    release_reason: str = ""
+    saved_nanodollars: int = 0
+    released_at: BootMs | None = None  # since when a release saves money, at what rate
+    saving_per_ms: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.state is KernelState.TERMINATED
+
+    def saved_at(self, now: BootMs) -> int:
+        """What releasing has saved so far: the time without a lease, at the price of the last one."""
+        since = 0 if self.released_at is None else max(0, now - self.released_at)
+        return self.saved_nanodollars + since * self.saving_per_ms
+
+    def to_record(self) -> KernelRecord:
+        return KernelRecord(
+            id=self.id,
+            user=self.user,
+            name=self.name,
+            spec=str(self.spec),
+            state=self.state,
+            created_at=self.created_at,
+            idle_timeout_ms=self.own_timeout_ms,
+            incarnation=self.incarnation,
+            agent_id=self.agent_id,
+            agent_name=self.agent_name,
+            keepable=self.keepable,
+            saved_nanodollars=self.saved_nanodollars,
+            notice=self.notice,
+        )

@@ -1,0 +1,195 @@
+"""The fleet's state and the few primitive steps that all events are made of.
+
+Every step that a user or the ledger must hear of goes through here, so that it cannot be forgotten: ``move`` changes a
+kernel's state by the table, ``open_lease`` and ``close_lease`` keep the books, ``touch`` makes the client hear of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...wire.control import End, FromBroker, LeaseReport
+from ...wire.link import Reply, ToClient
+from ...wire.models import Gpu, GpuState, KernelState
+from . import instructions as do
+from .clock import Now
+from .lease import Event, next_state
+from .meter import Durations, Meter, Phase
+from .policy import Policy
+from .prices import PriceBook
+from .records import Agent, Kernel, Lease, LeaseRecord, Pending, Question
+from .shares import Shares
+from .timers import Timers
+
+GpuKey = tuple[str, str]
+REMEMBERED_CLOSED_LEASES = 10_000
+
+
+def gpu_key(agent_id: str, uuid: str, *, simulated: bool) -> GpuKey:
+    """A real GPU is one thing, whoever reports it; a simulated one belongs to its agent."""
+    return (agent_id if simulated else "", uuid)
+
+
+@dataclass(slots=True)
+class FleetState:
+    policy: Policy
+    prices: PriceBook
+    new_id: Callable[[str], str]
+    started: Now
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    agents: dict[str, Agent] = field(default_factory=dict)
+    holds: dict[GpuKey, str] = field(default_factory=dict)  # GPU → the open lease on it
+    queued: set[str] = field(default_factory=set)
+    closed_unconfirmed: dict[str, None] = field(default_factory=dict)  # leases whose late proof is still welcome
+    shares: Shares = field(default_factory=Shares)
+    timers: Timers = field(default_factory=Timers)
+    agents_seen: set[str] = field(default_factory=set)  # since the broker started
+    plan_needed: bool = False
+
+    # what the event at hand brings about
+    out: list[do.Instruction] = field(default_factory=list)
+    replies: list[do.ToClientLink] = field(default_factory=list)
+    closes: list[do.CloseLink] = field(default_factory=list)
+    touched: dict[str, None] = field(default_factory=dict)
+
+    # saying things ----------------------------------------------------------------------------------------------
+
+    def touch(self, kernel: Kernel) -> None:
+        """The kernel's client and record are to be brought up to date when this event has been dealt with."""
+        self.touched[kernel.id] = None
+
+    def tell(self, kernel: Kernel, message: ToClient) -> None:
+        if kernel.link_id is not None:
+            self.out.append(do.ToClientLink(kernel.link_id, message))
+
+    def reply(self, kernel: Kernel, request_id: str, code: str = "", message: str = "") -> None:
+        """Answer a client's request, after it has heard of the state that the answer stands for."""
+        if kernel.link_id is not None:
+            self.replies.append(
+                do.ToClientLink(kernel.link_id, Reply(request_id=request_id, code=code, message=message))
+            )
+
+    def answer_all(self, kernel: Kernel, requests: list[str], code: str = "", message: str = "") -> None:
+        for request_id in requests:
+            self.reply(kernel, request_id, code, message)
+        requests.clear()
+
+    def link_of(self, agent_id: str | None) -> str | None:
+        agent = self.agents.get(agent_id or "")
+        return agent.link_id if agent is not None else None
+
+    def tell_agent(self, agent_id: str, message: FromBroker) -> None:
+        """Say something to an agent that is connected; one that is not learns how things are from its Welcome."""
+        if (link_id := self.link_of(agent_id)) is not None:
+            self.out.append(do.ToAgent(link_id, message))
+
+    def expect(self, kernel: Kernel, question: Question, request_id: str, now: Now) -> None:
+        kernel.pending = Pending(question, request_id, now.boot_in(self.policy.answer_patience_ms))
+        self.touch(kernel)
+
+    def end_process(self, agent_id: str, kernel_id: str) -> None:
+        """Have an agent end a process of the kernel that nobody will ask for again; its answer is not awaited."""
+        self.tell_agent(agent_id, End(request_id=self.new_id("request"), kernel_id=kernel_id))
+
+    # a kernel's state -------------------------------------------------------------------------------------------
+
+    def move(self, kernel: Kernel, event: Event) -> None:
+        kernel.state = next_state(kernel.state, event, process_lives=kernel.incarnation is not None)
+        if kernel.state is KernelState.QUEUED:
+            self.queued.add(kernel.id)
+            self.plan_needed = True
+        else:
+            self.queued.discard(kernel.id)
+        self.touch(kernel)
+
+    def lose_process(self, kernel: Kernel, notice: str) -> None:
+        kernel.incarnation, kernel.busy, kernel.quiet_since = None, False, None
+        kernel.notice = notice
+        self.touch(kernel)
+
+    def forget(self, kernel: Kernel) -> None:
+        """A terminated kernel holds nothing any more."""
+        self.kernels.pop(kernel.id, None)
+        self.queued.discard(kernel.id)
+        self.timers.set(f"kernel {kernel.id}", None)
+
+    # leases -----------------------------------------------------------------------------------------------------
+
+    def open_lease(self, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...], now: Now, lease_id: str) -> Lease:
+        model = gpus[0].model if gpus else "cpu"
+        record = LeaseRecord(
+            id=lease_id,
+            kernel_id=kernel.id,
+            user=kernel.user,
+            agent_id=agent.id,
+            agent_name=agent.name,
+            model=model,
+            count=max(1, len(gpus)),
+            gpus=tuple(gpu.uuid for gpu in gpus),
+            simulated=any(gpu.simulated for gpu in gpus),
+            price_microdollars_per_second=(
+                self.prices.of_gpu(model, gpus[0].memory_bytes) if gpus else self.prices.cpu_microdollars_per_second
+            ),
+            opened_at=now.wall,
+        )
+        lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
+        kernel.saved_nanodollars, kernel.released_at = kernel.saved_at(now.boot), None
+        kernel.lease, kernel.agent_id, kernel.agent_name = lease, agent.id, agent.name
+        self.hold(lease)
+        self.out.append(do.OpenLease(record))
+        self.touch(kernel)
+        return lease
+
+    def hold(self, lease: Lease) -> None:
+        record = lease.record
+        for uuid in record.gpus:
+            self.holds[gpu_key(record.agent_id, uuid, simulated=record.simulated)] = record.id
+        self.shares.held(record.user, len(record.gpus))
+
+    def close_lease(self, kernel: Kernel, now: Now, report: LeaseReport | None, *, confirmed: bool = True) -> None:
+        """The kernel's lease is over: at what the agent says, or at what it said last."""
+        lease = kernel.lease
+        assert lease is not None
+        durations = self.take_report(lease, report, now) if report is not None else lease.meter.proven
+        record = lease.record
+        self.out.append(do.CloseLease(record.id, durations, now.wall, confirmed))
+        if not confirmed:
+            self.closed_unconfirmed[record.id] = None
+            if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
+                del self.closed_unconfirmed[next(iter(self.closed_unconfirmed))]
+        self._unhold(record)
+        kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
+        kernel.released_at = now.boot
+        kernel.saving_per_ms = record.price_microdollars_per_second * record.count
+        self.plan_needed = True
+        self.touch(kernel)
+
+    def take_report(self, lease: Lease, report: LeaseReport, now: Now) -> Durations:
+        before = lease.meter.proven.total_ms
+        durations = lease.meter.report(Durations.of(report), now.boot)
+        self.shares.used(lease.record.user, (durations.total_ms - before) * len(lease.record.gpus), now.boot)
+        return durations
+
+    def set_busy(self, kernel: Kernel, *, busy: bool, gpu_quiet: bool, now: Now) -> None:
+        kernel.busy, kernel.active_at = busy, now.boot
+        if busy or not gpu_quiet:
+            kernel.quiet_since = None
+        elif kernel.quiet_since is None:
+            kernel.quiet_since = now.boot
+        if kernel.lease is not None:
+            kernel.lease.meter.turn(Phase.BUSY if busy else Phase.IDLE, now.boot)
+        self.touch(kernel)
+
+    def _unhold(self, record: LeaseRecord) -> None:
+        agent = self.agents.get(record.agent_id)
+        for uuid in record.gpus:
+            self.holds.pop(gpu_key(record.agent_id, uuid, simulated=record.simulated), None)
+            gpu = agent.gpus.get(uuid) if agent is not None else None
+            # The agent's next inventory says so too; the next in line need not wait for it.
+            if agent is not None and gpu is not None and gpu.state is GpuState.HELD:
+                agent.gpus[uuid] = gpu.model_copy(update={"state": GpuState.FREE, "reason": ""})
+        self.shares.held(record.user, -len(record.gpus))
+
+    def is_held(self, agent: Agent, gpu: Gpu) -> bool:
+        return gpu_key(agent.id, gpu.uuid, simulated=gpu.simulated) in self.holds

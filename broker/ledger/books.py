@@ -1,0 +1,179 @@
+"""What the core's ledger instructions mean in SQL. Each function is one step inside a transaction of the writer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import delete as sql_delete
+
+from ...wire.models import KernelState
+from ..core import instructions as do
+from ..core.clock import WallMs
+from ..core.meter import Durations, capped
+from ..core.records import KernelRecord, LeaseRecord
+from .tables import kernels, lease_events, leases
+
+CHECKPOINT_MS = 60_000  # a bill clipped inside a lease is exact at checkpoints and interpolated between them
+LATE_PROOF_WANTED_MS = 7 * 24 * 3_600_000
+
+
+def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
+    match instruction:
+        case do.OpenLease(lease):
+            _open(connection, lease)
+        case do.RenewLease(lease_id, durations, at):
+            _renew(connection, lease_id, durations, at)
+        case do.CloseLease():
+            _close(connection, instruction)
+        case do.AdjustLease():
+            _adjust(connection, instruction)
+        case do.SaveKernel(kernel):
+            _save_kernel(connection, kernel)
+        case do.ForgetKernel(kernel_id):
+            connection.execute(sql_delete(kernels).where(kernels.c.id == kernel_id))
+
+
+def _open(connection: Connection, lease: LeaseRecord) -> None:
+    row = {
+        "id": lease.id,
+        "kernel_id": lease.kernel_id,
+        "user": lease.user,
+        "agent_id": lease.agent_id,
+        "agent_name": lease.agent_name,
+        "model": lease.model,
+        "count": lease.count,
+        "gpus": list(lease.gpus),
+        "simulated": lease.simulated,
+        "price_microdollars_per_second": lease.price_microdollars_per_second,
+        "opened_at": lease.opened_at,
+        "renewed_at": lease.opened_at,
+        "closed_at": None,
+        "confirmed": False,
+        **_columns(lease.durations),
+    }
+    connection.execute(insert(leases).values(row))
+    _append(connection, lease.id, lease.opened_at, "opened", lease.durations)
+
+
+def _renew(connection: Connection, lease_id: str, durations: Durations, at: WallMs) -> None:
+    changed = connection.execute(
+        update(leases)
+        .where(leases.c.id == lease_id, leases.c.closed_at.is_(None))
+        .values(renewed_at=at, **_columns(durations))
+    )
+    if not changed.rowcount:
+        return
+    last = connection.execute(
+        select(lease_events.c.at)
+        .where(lease_events.c.lease_id == lease_id)
+        .order_by(lease_events.c.seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if last is None or at - last >= CHECKPOINT_MS:
+        _append(connection, lease_id, at, "checkpoint", durations)
+
+
+def _close(connection: Connection, close: do.CloseLease) -> None:
+    """Once; a lease that its agent did not confirm ends when that was last heard of."""
+    row = _lease(connection, close.lease_id)
+    if row is None or row["closed_at"] is not None:
+        return
+    at = close.at if close.confirmed else WallMs(row["renewed_at"])
+    connection.execute(
+        update(leases)
+        .where(leases.c.id == close.lease_id)
+        .values(closed_at=at, confirmed=close.confirmed, **_columns(close.durations))
+    )
+    _append(connection, close.lease_id, at, "closed", close.durations)
+
+
+def _adjust(connection: Connection, adjust: do.AdjustLease) -> None:
+    """Late proof adds what was served after the last renewal, within the time that has passed; it takes nothing away."""
+    row = _lease(connection, adjust.lease_id)
+    if row is None or row["closed_at"] is None or row["confirmed"]:
+        return
+    durations = capped(adjust.durations, adjust.at - row["opened_at"])
+    if durations.total_ms < durations_of(row).total_ms:
+        return
+    closed_at = min(adjust.at, max(row["closed_at"], row["opened_at"] + durations.total_ms))
+    connection.execute(
+        update(leases)
+        .where(leases.c.id == adjust.lease_id)
+        .values(closed_at=closed_at, confirmed=True, **_columns(durations))
+    )
+    _append(connection, adjust.lease_id, WallMs(closed_at), "adjusted", durations)
+
+
+def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:
+    values = {
+        "user": kernel.user,
+        "name": kernel.name,
+        "spec": kernel.spec,
+        "state": kernel.state.value,
+        "created_at": kernel.created_at,
+        "idle_timeout_ms": kernel.idle_timeout_ms,
+        "incarnation": kernel.incarnation,
+        "agent_id": kernel.agent_id,
+        "agent_name": kernel.agent_name,
+        "keepable": kernel.keepable,
+        "saved_nanodollars": kernel.saved_nanodollars,
+        "notice": kernel.notice,
+    }
+    changed = connection.execute(update(kernels).where(kernels.c.id == kernel.id).values(values))
+    if not changed.rowcount:
+        connection.execute(insert(kernels).values(id=kernel.id, **values))
+
+
+# reading ----------------------------------------------------------------------------------------------------------
+
+
+def known_kernels(connection: Connection) -> list[KernelRecord]:
+    return [
+        KernelRecord(**{**row, "state": KernelState(row["state"])})
+        for row in connection.execute(select(kernels)).mappings()
+    ]
+
+
+def open_leases(connection: Connection) -> list[LeaseRecord]:
+    rows = connection.execute(select(leases).where(leases.c.closed_at.is_(None))).mappings()
+    return [lease_of(row) for row in rows]
+
+
+def unconfirmed_leases(connection: Connection, now: WallMs) -> list[str]:
+    """Leases that were closed without their agent's word, lately enough that it may still come."""
+    query = select(leases.c.id).where(leases.c.closed_at > now - LATE_PROOF_WANTED_MS, ~leases.c.confirmed)
+    return list(connection.execute(query).scalars())
+
+
+def lease_of(row: RowMapping) -> LeaseRecord:
+    return LeaseRecord(
+        id=row["id"],
+        kernel_id=row["kernel_id"],
+        user=row["user"],
+        agent_id=row["agent_id"],
+        agent_name=row["agent_name"],
+        model=row["model"],
+        count=row["count"],
+        gpus=tuple(row["gpus"]),
+        simulated=row["simulated"],
+        price_microdollars_per_second=row["price_microdollars_per_second"],
+        opened_at=WallMs(row["opened_at"]),
+        durations=durations_of(row),
+    )
+
+
+def durations_of(row: RowMapping) -> Durations:
+    return Durations(row["starting_ms"], row["busy_ms"], row["idle_ms"])
+
+
+def _lease(connection: Connection, lease_id: str) -> RowMapping | None:
+    return connection.execute(select(leases).where(leases.c.id == lease_id)).mappings().one_or_none()
+
+
+def _append(connection: Connection, lease_id: str, at: WallMs, kind: str, durations: Durations) -> None:
+    connection.execute(insert(lease_events).values(lease_id=lease_id, at=at, kind=kind, **_columns(durations)))
+
+
+def _columns(durations: Durations) -> dict[str, Any]:
+    return {"starting_ms": durations.starting_ms, "busy_ms": durations.busy_ms, "idle_ms": durations.idle_ms}

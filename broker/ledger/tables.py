@@ -1,0 +1,86 @@
+"""The ledger's tables. Migrations in ``migrations/`` make them; a test holds the two together.
+
+Money is never stored: a lease has its price and its durations, and the cost is their product. Times are UTC milliseconds.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+# Migration tools need every constraint to have a name.
+NAMES = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMES)
+
+# One row per lease; its durations are what the agent has proven so far. A row is never deleted.
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kernel_id", String(64), nullable=False),
+    Column("user", String(256), nullable=False),
+    Column("agent_id", String(256), nullable=False),
+    Column("agent_name", String(256), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("gpus", JSON, nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    Column("price_microdollars_per_second", BigInteger, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("renewed_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger, nullable=True),  # null while open
+    Column("confirmed", Boolean, nullable=False),  # closed by the agent's word; false too while open
+    Column("starting_ms", BigInteger, nullable=False),
+    Column("busy_ms", BigInteger, nullable=False),
+    Column("idle_ms", BigInteger, nullable=False),
+    Index("ix_leases_closed_at", "closed_at"),
+    Index("ix_leases_user", "user"),
+)
+
+# What happened to each lease, append-only: opened, checkpoint (at most one a minute), closed, adjusted.
+lease_events = Table(
+    "lease_events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("lease_id", String(64), ForeignKey("leases.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("starting_ms", BigInteger, nullable=False),
+    Column("busy_ms", BigInteger, nullable=False),
+    Column("idle_ms", BigInteger, nullable=False),
+    Index("ix_lease_events_lease_id_at", "lease_id", "at"),
+)
+
+# Kernels that are not terminated, so that a restarted broker knows them.
+kernels = Table(
+    "kernels",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("user", String(256), nullable=False),
+    Column("name", String(256), nullable=False),
+    Column("spec", String(1024), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("idle_timeout_ms", BigInteger, nullable=True),
+    Column("incarnation", String(64), nullable=True),
+    Column("agent_id", String(256), nullable=True),
+    Column("agent_name", String(256), nullable=False),
+    Column("keepable", Boolean, nullable=False),
+    Column("saved_nanodollars", BigInteger, nullable=False),
+    Column("notice", Text, nullable=False),
+)
+
+# Who may come in. Only a token's hash is kept.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),  # user, agent or admin
+    Column("name", String(256), nullable=False),  # of the user or agent, shown to people
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger, nullable=True),
+)

@@ -1,0 +1,1 @@
+"""The three kinds of WebSockets: of clients, of agents (control), of kernel processes (data)."""
