@@ -121,7 +121,7 @@ class Broker:
         self.happen(Tick())
 
     async def keep_house(self, when_unused: Callable[[], None]) -> None:
-        """Abort links whose peer takes nothing, and notice that nobody uses this broker any more. Runs until cancelled."""
+        """Abort links whose peer takes nothing, and notice when nobody uses this broker. Runs until cancelled."""
         limit_s = self.settings.exit_when_unused_s
         pause_s = HOUSEKEEPING_S if limit_s is None else min(HOUSEKEEPING_S, max(0.05, limit_s / 4))
         while True:

@@ -1,8 +1,9 @@
-"""Envelopes between a kernel's client and its process, as they are: only the header's incarnation and kind are looked at.
+"""Envelopes between a kernel's client and its process, as they are: only incarnation and kind are looked at.
 
-Each kernel has a lane with at most two ends. An envelope is handed on by the task that read it, so a slow receiver slows
-the sender and nothing queues here, but for one case: the moments between "attached" and the process's data link, when a
-bounded number waits. What is lost because a data link broke is healed by having the client connect anew and resume.
+Each kernel has a lane with at most two ends. An envelope is handed on by the task that read it, so a slow receiver
+slows the sender and nothing queues here, but for one case: the moments between "attached" and the process's data link,
+when a bounded number waits. What is lost because a data link broke is healed by having the client connect anew and
+resume.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """uvicorn's WebSocket protocol, with what long-lived relayed links need besides.
 
-Of uvicorn's implementations only this one waits on both sides: ``send`` waits while the peer does not read, and reading stops
-while the application does not. But it closes a dead connection only after all buffered data is sent, which a dead peer never
-takes; so a link can also be aborted here.
+This implementation of uvicorn's waits on both sides: ``send`` waits while the peer does not read, and reading stops
+while the application does not. But it closes a dead connection only after all buffered data is sent, which a dead peer
+never takes; so a link can also be aborted here.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def list_kernels(broker: TheBroker, identity: AsUser) -> list[dict[str, An
 
 @router.post("", status_code=201)
 async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, response: Response) -> dict[str, Any]:
-    """A new kernel, detached and free. A spec that cannot be read is refused; one that cannot be met fails to attach."""
+    """A new kernel, detached and free. A spec that cannot be read is refused now, one that cannot be met at attach."""
     name = body.name or KERNEL_NAME
     if not _LEGAL_NAME.match(name):
         raise HTTPException(400, "a kernel's name has up to 100 letters, digits, dots, dashes and underscores")

@@ -1,4 +1,4 @@
-"""What agents report. The agent knows what runs and what it holds; the broker believes it, within what it saw itself."""
+"""What agents report: they know what runs and what they hold; the broker believes it, within what it saw itself."""
 
 from __future__ import annotations
 
@@ -202,6 +202,7 @@ def _process_ended(state: FleetState, agent: Agent, message: ProcessEnded, now: 
     """With the process the agent has let go of the GPU, too."""
     kernel = _kernel_on(state, agent, message.kernel_id)
     if kernel is None or kernel.incarnation != message.incarnation:
+        _late_explanation(state, kernel, message, now)
         return
     if kernel.pending is not None and kernel.pending.question in ("bind", "restart"):
         state.lose_process(kernel, message.message)  # Bound or BindFailed is on its way
@@ -213,6 +214,15 @@ def _process_ended(state: FleetState, agent: Agent, message: ProcessEnded, now: 
         return
     kernel.pending = None
     process_is_gone(state, kernel, message.message, now)
+
+
+def _late_explanation(state: FleetState, kernel: Kernel | None, message: ProcessEnded, now: Now) -> None:
+    """The Hello after a lost link has shown that the process is gone; now its agent says why."""
+    if message.report is not None:
+        prove_late(state, message.report, now)
+    if kernel is not None and kernel.notice and kernel.lost_incarnation == message.incarnation:
+        kernel.notice = message.message
+        state.touch(kernel)
 
 
 def process_is_gone(state: FleetState, kernel: Kernel, notice: str, now: Now) -> None:
@@ -227,6 +237,8 @@ def process_is_gone(state: FleetState, kernel: Kernel, notice: str, now: Now) ->
 def _ended(state: FleetState, agent: Agent, message: Ended, now: Now) -> None:
     kernel = _kernel_on(state, agent, message.kernel_id)
     if kernel is None or kernel.pending is None or kernel.pending.request_id != message.request_id:
+        if message.report is not None:
+            prove_late(state, message.report, now)
         return
     kernel.pending = None
     had_lease = kernel.lease is not None

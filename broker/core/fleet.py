@@ -1,7 +1,7 @@
 """The broker's mind: events in, instructions out; no socket, clock or database.
 
-``handle`` takes one event and the moment it happened and returns what is to be done, in order. ``next_deadline`` says when
-a Tick is due if nothing else happens. Everything that takes place in between is in the modules named for it.
+``handle`` takes one event and the moment it happened and returns what is to be done, in order. ``next_deadline`` says
+when a Tick is due if nothing else happens. Everything that takes place in between is in the modules named for it.
 """
 
 from __future__ import annotations
@@ -260,10 +260,10 @@ class Fleet:
 
     def _restore_state(self, kernel: Kernel, now: Now) -> None:
         state = self.state
-        if kernel.agent_id is not None and (kernel.lease is not None or kernel.incarnation is not None):
-            if kernel.agent_id not in state.agents:
-                state.agents[kernel.agent_id] = Agent(kernel.agent_id, kernel.agent_name, "", lost_at=now.boot)
-                state.timers.set(f"agent {kernel.agent_id}", now.boot_in(state.policy.vanish_after_ms))
+        lives = kernel.lease is not None or kernel.incarnation is not None
+        if lives and kernel.agent_id is not None and kernel.agent_id not in state.agents:
+            state.agents[kernel.agent_id] = Agent(kernel.agent_id, kernel.agent_name, "", lost_at=now.boot)
+            state.timers.set(f"agent {kernel.agent_id}", now.boot_in(state.policy.vanish_after_ms))
         if kernel.ended:
             return
         if kernel.lease is None:

@@ -62,7 +62,7 @@ def _request(state: FleetState, kernel: Kernel) -> Request:
 
 
 def _settles_at(state: FleetState, kernel: Kernel) -> BootMs:
-    """Until when a wish that nothing can meet waits: an agent that was announced, or just lost, may be about to connect."""
+    """Until when a wish that nothing can meet waits: an agent may be about to connect, for the first time or again."""
     policy = state.policy
     if len(state.agents_seen) < policy.expect_agents:
         return BootMs(state.started.boot + policy.expect_for_ms)

@@ -1,6 +1,7 @@
 """The life of a kernel as data: which event leads from which state to which. ``docs/lifecycle.md`` shows this table.
 
-States not named here (``frozen``, ``saved``) belong to means of keeping state that need more than a process that lives on.
+States not named here (``frozen``, ``saved``) belong to means of keeping state that need more than a process that
+lives on.
 """
 
 from __future__ import annotations

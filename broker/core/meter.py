@@ -1,7 +1,8 @@
 """How long a lease ran, in which phase, and what it costs: whole milliseconds and whole nano-dollars.
 
-The agent counts on its own boot clock and reports; the broker caps what it reports by what it saw itself. Between two reports
-the meter runs on by the broker's clock, for showing only: a lease closes at what was reported, never at an estimate.
+The agent counts on its own boot clock and reports; the broker caps what it reports by what it saw itself. Between two
+reports the meter runs on by the broker's clock, for showing only: a lease closes at what was reported, never at an
+estimate.
 """
 
 from __future__ import annotations

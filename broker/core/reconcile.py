@@ -126,7 +126,7 @@ def _agent_let_go(state: FleetState, kernel: Kernel, report: KernelReport, now: 
 def _adopt(
     state: FleetState, agent: Agent, kernel: Kernel, report: KernelReport, lease_report: LeaseReport, now: Now
 ) -> bool:
-    """The broker stopped between Bind and the commit of the lease: the agent's report is the proof that it was opened."""
+    """The broker was killed between Bind and the commit of the lease: the agent's report proves that it was opened."""
     gpus = tuple(agent.gpus[uuid] for uuid in report.gpus if uuid in agent.gpus)
     if len(gpus) != len(report.gpus) or any(state.is_held(agent, gpu) for gpu in gpus):
         return False
@@ -151,7 +151,7 @@ def _is_not_there(state: FleetState, agent: Agent, kernel: Kernel, now: Now) -> 
         kernel.incarnation, kernel.pending = None, None
         return
     had_process = kernel.incarnation is not None
-    notice = f"{agent.name} was restarted and the kernel's process there is gone; its variables are lost."
+    notice = f"The kernel's process on {agent.name} is gone; its variables are lost."
     starting = kernel.state is KernelState.STARTING
     restarting = kernel.pending is not None and kernel.pending.question == "restart"
     _close_if_open(state, kernel, None, now)

@@ -1,4 +1,4 @@
-"""What the core knows: kernels, leases and agents while it runs, and the plain records of them that are kept on disk."""
+"""What the core knows: kernels, leases and agents while it runs, and the plain records of them kept on disk."""
 
 from __future__ import annotations
 
@@ -106,6 +106,7 @@ class Kernel:
 
     # the process
     incarnation: str | None = None
+    lost_incarnation: str | None = None  # the process before, of which an explanation may still come
     agent_id: str | None = None  # where the process is, or the GPU that is held for it
     agent_name: str = ""
     lease: Lease | None = None

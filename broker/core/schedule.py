@@ -1,8 +1,8 @@
 """Who gets which GPU next. One function of the queue, the hosts and the shares; every answer has a reason for people.
 
-Order: the user with the smaller share first (recent GPU-seconds, and what they hold now), then age. The oldest request for
-several GPUs reserves the host that is nearest to fitting it, so that smaller ones cannot keep it waiting for ever; they
-fill what is left. A spec that no host can ever meet is refused at once, saying what exists.
+Order: the user with the smaller share first (recent GPU-seconds, and what they hold now), then age. The oldest request
+for several GPUs reserves the host that is nearest to fitting it, so that smaller ones cannot keep it waiting for ever;
+they fill what is left. A spec that no host can ever meet is refused at once, saying what exists.
 """
 
 from __future__ import annotations
@@ -307,7 +307,8 @@ class _Plan:
         wish = str(first) if first.model else f"H100:{first.count}" if first.count > 1 else "H100"
         return (
             f"there is no {spec} here: {exists}. Ask for one of those, start `perijove agent` on a machine that "
-            f"has one, or try it on stand-ins: perijove up --simulate {wish} (embedded broker: PERIJOVE_SIMULATE={wish})"
+            f"has one, or try it on stand-ins: perijove up --simulate {wish} "
+            f"(for the embedded broker: PERIJOVE_SIMULATE={wish})"
         )
 
 

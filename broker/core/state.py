@@ -104,6 +104,7 @@ class FleetState:
         self.touch(kernel)
 
     def lose_process(self, kernel: Kernel, notice: str) -> None:
+        kernel.lost_incarnation = kernel.incarnation or kernel.lost_incarnation
         kernel.incarnation, kernel.busy, kernel.quiet_since = None, False, None
         kernel.notice = notice
         self.touch(kernel)

@@ -1,7 +1,7 @@
 """The bill: one line per lease, clipped to a moment, for one user or all.
 
 An open lease shows what the ledger would say if it closed now. ``since`` takes away what each lease had run until then,
-read from its own checkpoints and, between two of them, in proportion to time; so bills that meet at a moment add up exactly.
+read from its own checkpoints and, between two of them, in proportion to time.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _close(connection: Connection, close: do.CloseLease) -> None:
 
 
 def _adjust(connection: Connection, adjust: do.AdjustLease) -> None:
-    """Late proof adds what was served after the last renewal, within the time that has passed; it takes nothing away."""
+    """Late proof adds what was served after the last renewal, within the time that passed; it takes nothing away."""
     row = _lease(connection, adjust.lease_id)
     if row is None or row["closed_at"] is None or row["confirmed"]:
         return

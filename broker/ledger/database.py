@@ -17,33 +17,9 @@ from ..errors import LedgerError
 
 NEWEST_REVISION = "0001"
 NETWORK_FILE_SYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb2",
-        "smb3",
-        "smbfs",
-        "afs",
-        "ncpfs",
-        "9p",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "beegfs",
-        "gpfs",
-        "pvfs2",
-        "orangefs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.gcsfuse",
-        "fuse.rclone",
-        "davfs",
-        "fuse.davfs2",
-        "webdav",
-    ]
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "9p", "ceph", "glusterfs", "lustre", "beegfs"}
+    | {"gpfs", "pvfs2", "orangefs", "davfs", "webdav"}
+    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "s3fs", "gcsfuse", "rclone", "davfs2", "ceph-fuse")}
 )
 MOUNTS = Path("/proc/self/mounts")
 

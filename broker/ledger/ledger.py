@@ -1,8 +1,8 @@
 """The ledger as the broker uses it: one thread owns the one connection that writes.
 
 What is handed in is carried out in order. All that waits when the thread looks goes into one transaction, so a burst of
-events costs one disk flush; renewals are held back for up to a second, and only the last of each lease is written. Reads
-that must agree with what was just written (the bill, a restart) queue behind it.
+events costs one disk flush; renewals are held back for up to a second, and only the last of each lease is written.
+Reads that must agree with what was just written (the bill, a restart) queue behind it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Ledger:
         self._jobs.put(_Job(lambda connection: books.apply(connection, instruction), None))
 
     async def call(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in the writer's transaction, after all that was handed in before; its commit has happened then."""
+        """Run ``work`` in the writer's transaction, after all that was handed in before; returns once that is on disk."""
         self.flush_renewals()
         done: Future[T] = Future()
         self._jobs.put(_Job(work, done))

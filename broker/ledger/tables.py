@@ -1,6 +1,7 @@
 """The ledger's tables. Migrations in ``migrations/`` make them; a test holds the two together.
 
-Money is never stored: a lease has its price and its durations, and the cost is their product. Times are UTC milliseconds.
+Money is never stored: a lease has its price and its durations, and the cost is their product. Times are milliseconds
+since 1970, UTC.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One open WebSocket: text goes through a small outbox, so that nobody waits to say something; binary waits for the peer.
+"""One open WebSocket: text goes through a small outbox, so that nobody waits to say something; binary waits.
 
-That difference is the broker's back-pressure: an envelope that cannot be sent on stops the reading of the link it came from,
-all the way back to the code that prints. The broker itself never holds more than one envelope per direction.
+That difference is the broker's back-pressure: an envelope that cannot be sent on stops the reading of the link it came
+from, all the way back to the code that prints. The broker itself never holds more than one envelope per direction.
 """
 
 from __future__ import annotations
