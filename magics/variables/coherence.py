@@ -51,8 +51,11 @@ class Coherence:
 
     def is_current(self, group: Group, fingerprint: Fingerprint) -> bool:
         """True when the kernel has this very value of every name of the group."""
-        known = [self.agreed.get(name) for name in group]
-        return all(each is not None and each.holds_for(group, fingerprint) for each in known)
+        for name in group:
+            known = self.agreed.get(name)
+            if known is None or not known.holds_for(group, fingerprint):
+                return False
+        return True
 
     def use(self, group: Group, fingerprint: Fingerprint) -> dict[str, int]:
         """The cell reads a group that need not travel: the versions it is meant to find over there."""

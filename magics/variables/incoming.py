@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...wire.values.examine import held_fingerprint, module_fingerprint
-from ...wire.values.fingerprint import Address, Fingerprint
-from ...wire.values.grouping import Group
+from ...wire.values.fingerprint import Fingerprint
+from ...wire.values.grouping import fingerprint_of, group_now
 from ...wire.values.handles import Scope
 from ...wire.values.items import Item, ParcelReader
-from ...wire.values.packing import CannotPack
 from ...wire.values.parcel import Parcel
-from ...wire.values.survey import survey
 from ...wire.values.unpacking import CannotUnpack
 from .coherence import Coherence, Verdict
 from .remote_value import RemoteValue
@@ -91,14 +89,10 @@ class Incoming:
             return False
         return self._fingerprint(group) == expected
 
-    def _fingerprint(self, names: Sequence[str], known: Mapping[Address, bytes] | None = None) -> Fingerprint:
-        key = tuple(names)
-        if known is None and key in self._untouched:
-            return self._untouched[key]
-        found = fingerprint_now(key, self._scope, known)
-        if known is None:
-            self._untouched[key] = found
-        return found
+    def _fingerprint(self, group: tuple[str, ...]) -> Fingerprint:
+        if group not in self._untouched:
+            self._untouched[group] = fingerprint_of(group_now(group, self._scope), self._scope)
+        return self._untouched[group]
 
     def _bind_item(self, reader: ParcelReader, item: Item) -> None:
         names: list[str] = item["names"]
@@ -114,7 +108,7 @@ class Incoming:
             self._user_ns[name] = values[name]
         if tracked:
             versions = {name: pair[1] for name, pair in item["versions"].items()}
-            fingerprint = fingerprint_now(tracked, self._scope, reader.known_digests(item))
+            fingerprint = fingerprint_of(group_now(tracked, self._scope), self._scope, reader.known_digests(item))
             self._coherence.accept(versions, tuple(tracked), fingerprint)
 
     def _bind_unloadable(self, item: Item) -> None:
@@ -157,16 +151,3 @@ class Incoming:
             self.result = (True, self._user_ns[result["name"]])
         elif result.get("kind") == "held":
             self.result = (True, self._stand(result["handle"], result["about"]))
-
-
-def fingerprint_now(names: Sequence[str], scope: Scope, known: Mapping[Address, bytes] | None = None) -> Fingerprint:
-    """Of these names as one group, as they are bound now; what cannot be pickled is known by identity only."""
-    values = tuple(scope.user_ns[name] for name in names)
-    storages: dict[int, int] = {}
-    for value in values:
-        for address, count in survey(value, scope).storages.items():
-            storages[address] = storages.get(address, 0) + count
-    try:
-        return Group(tuple(names), values, storages).examined(scope, known).fingerprint
-    except CannotPack:
-        return b"identity:" + repr([id(value) for value in values]).encode()

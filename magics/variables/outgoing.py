@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from ...wire.errors import CannotTravel
 from ...wire.values.about import type_name
 from ...wire.values.examine import held_fingerprint, module_fingerprint
-from ...wire.values.grouping import Group
+from ...wire.values.fingerprint import atom_fingerprint
+from ...wire.values.grouping import Group, group_now
 from ...wire.values.handles import RemoteReference, Scope
 from ...wire.values.items import ParcelWriter
 from ...wire.values.names import LAST_RESULTS
 from ...wire.values.packing import CannotPack
 from ...wire.values.parcel import Parcel
-from ...wire.values.refusals import top_level_refusal
+from ...wire.values.refusals import refusal
+from ...wire.values.survey import ATOMS
 from ...wire.values.unpacking import python_version
 from .coherence import Coherence
 from .modules import ProjectSources
@@ -49,8 +51,10 @@ class Outgoing:
                 self._add_module(name, value, reached)
             elif isinstance(value, RemoteReference):
                 self._add_held(name, value, name in selection.direct)
+            elif type(value) in ATOMS:
+                self._add_atom(name, value)
         for group in selection.groups():
-            self._add_group(group, selection)
+            self._add_group(group, selection.direct)
         self._add_files(modules)
 
     def add_fleeting(self, name: str, value: object) -> None:
@@ -82,6 +86,15 @@ class Outgoing:
         if self._files:
             manifest["project"] = {"files": self._files}
         return Parcel(manifest | extra, self._writer.buffers)
+
+    def _add_atom(self, name: str, value: object) -> None:
+        """Immutable and self-contained: most variables of most notebooks, so the shortest way."""
+        fingerprint = atom_fingerprint(value)
+        if fingerprint is None:
+            self._add_group(Group((name,), (value,), {}), frozenset())
+        elif not self._is_current((name,), fingerprint):
+            packed = Group((name,), (value,), {}).examined(self._scope).hashed()
+            self._writer.add((name,), packed, self._coherence.offer((name,), fingerprint))
 
     def _is_current(self, names: tuple[str, ...], fingerprint: bytes) -> bool:
         if self._forced or not self._coherence.is_current(names, fingerprint):
@@ -115,9 +128,9 @@ class Outgoing:
     def _is_ours(self, value: RemoteReference) -> bool:
         return isinstance(value, RemoteValue) and self._scope.resolve(value._handle, {}) is value
 
-    def _add_group(self, group: Group, selection: Selection) -> None:
+    def _add_group(self, group: Group, direct: Set[str]) -> None:
         try:
-            _refuse_at_sight(group, selection)
+            _refuse_at_sight(group)
             examined = group.examined(self._scope)
             fingerprint = examined.fingerprint
             if self._is_current(group.names, fingerprint):
@@ -125,17 +138,17 @@ class Outgoing:
             packed = examined.hashed()
             self._writer.add(group.names, packed, self._coherence.offer(group.names, fingerprint))
         except CannotPack as error:
-            self._add_refused(group, selection, error)
+            self._add_refused(group, direct, error)
 
-    def _add_refused(self, group: Group, selection: Selection, error: CannotPack) -> None:
+    def _add_refused(self, group: Group, direct: Set[str], error: CannotPack) -> None:
         """One bad value must not take the names it is tied to with it: try each for itself."""
         if len(group.names) > 1:
-            for name, value in zip(group.names, group.values, strict=True):
-                self._add_group(Group((name,), (value,), selection.surveys[name].storages), selection)
+            for name in group.names:
+                self._add_group(group_now((name,), self._scope), direct)
             return
         (name,) = group.names
         message = _message(name, group.values[0], str(error))
-        self._cannot(name, message, name in selection.direct)
+        self._cannot(name, message, name in direct)
 
     def _cannot(self, name: str, message: str, is_direct: bool) -> None:
         """The cell's own names fail before a GPU is asked for; names it may not even use fail when it uses them."""
@@ -152,13 +165,11 @@ class Outgoing:
             self._writer.buffers.append(file.path.read_bytes())
 
 
-def _refuse_at_sight(group: Group, selection: Selection) -> None:
-    for name, value in zip(group.names, group.values, strict=True):
-        reason = top_level_refusal(value)
+def _refuse_at_sight(group: Group) -> None:
+    for value in group.values:
+        reason = refusal(type(value))
         if reason is not None:
             raise CannotPack(f"it is {reason}")
-        if selection.surveys[name].holds_namespace:
-            raise CannotPack("it holds the notebook's whole namespace (`globals()`)")
 
 
 def _message(name: str, value: object, reason: str) -> str:

@@ -30,11 +30,11 @@ class Selection:
     modules: set[str] = field(default_factory=set)
 
     def groups(self) -> list[Group]:
-        """All selected values but modules and handles, which travel as references, by what they share."""
+        """All selected values but atoms, and modules and handles, which travel as references, by what they share."""
         plain = {
             name: value
             for name, value in self.values.items()
-            if not isinstance(value, (types.ModuleType, RemoteReference))
+            if name in self.surveys and not isinstance(value, (types.ModuleType, RemoteReference))
         }
         return group_values(plain, self.surveys)
 
@@ -61,9 +61,10 @@ def _take(selection: Selection, pending: set[str], variables: Mapping[str, objec
         name = pending.pop()
         if name in selection.values or name not in variables:
             continue
-        value = variables[name]
+        value = selection.values[name] = variables[name]
+        if type(value) in ATOMS:
+            continue
         found = survey(value, scope)
-        selection.values[name] = value
         selection.surveys[name] = found
         selection.attributes |= found.attributes
         selection.modules |= found.modules

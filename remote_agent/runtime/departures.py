@@ -13,11 +13,12 @@ from typing import Any
 
 from ...wire.values.about import describe, size_bytes, type_name
 from ...wire.values.examine import Examined, held_fingerprint, module_fingerprint
+from ...wire.values.fingerprint import atom_fingerprint
 from ...wire.values.grouping import Group, group_values
 from ...wire.values.items import ParcelWriter
 from ...wire.values.packing import CannotPack, Packed, TooLarge
 from ...wire.values.refusals import refusal
-from ...wire.values.survey import survey
+from ...wire.values.survey import ATOMS, survey
 from .records import Cell, Records
 
 RESULT = "_"  # the last expression's value travels beside the variables, under the name IPython gives it
@@ -35,6 +36,7 @@ class Departures:
         self._failed: dict[str, str] = {}
         self._result: dict[str, Any] = {"kind": "none"}
         self._values: dict[str, object] = {}
+        self._special = cell.keep | cell.owed | set(cell.out)
 
     def collect(self, result: tuple[bool, object]) -> tuple[dict[str, Any], ParcelWriter]:
         """The manifest's variable part and the writer with the values in it."""
@@ -43,7 +45,8 @@ class Departures:
         self._values = {name: self._records.user_ns[name] for name in self._candidates()}
         if has_result:
             self._place_result(value)
-        examined = {name: value for name, value in self._values.items() if not self._settles(name, value)}
+        examined = {name: value for name, value in self._values.items() if not self._is_same_atom(name, value)}
+        examined = {name: value for name, value in examined.items() if not self._settles(name, value)}
         surveys = {name: survey(value, self._records.scope) for name, value in examined.items()}
         for group in group_values(examined, surveys):
             self._depart(group)
@@ -89,6 +92,16 @@ class Departures:
 
     def _is_known(self, name: str) -> bool:
         return name in self._values or name in self._records.agreed
+
+    def _is_same_atom(self, name: str, value: object) -> bool:
+        """Immutable, and still the agreed value: most variables of most cells, so asked first."""
+        known = self._records.agreed.get(name)
+        if known is None or type(value) not in ATOMS or known.group != (name,) or name in self._special:
+            return False
+        if known.fingerprint != atom_fingerprint(value):
+            return False
+        self._records.checked[name] = self._records.cell_number
+        return True
 
     def _settles(self, name: str, value: object) -> bool:
         """Decide without looking inside, where that can be done."""

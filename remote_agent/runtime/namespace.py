@@ -43,7 +43,6 @@ class RemoteNamespace:
         """Apply inputs before the cell. Raises ``VariableConflict`` when a name was changed on both sides."""
         manifest = parcel.manifest
         records = self._records
-        records.cell_number += 1
         records.cell = None
         records.held.claim(manifest.get("claims", ()))
         records.held.drop(manifest.get("drops", ()))
@@ -62,6 +61,7 @@ class RemoteNamespace:
             records.held.loosen(manifest.get("loose", {}))
             cell.before = {name: id(value) for name, value in records.user_ns.items()}
         self._last_out = self._newest_output()
+        records.cell_number += 1
         records.cell = cell
 
     def finish(self) -> Parcel:

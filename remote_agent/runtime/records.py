@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,9 @@ from ...wire.values.about import describe
 from ...wire.values.agreement import Agreement
 from ...wire.values.examine import held_fingerprint
 from ...wire.values.fingerprint import Address, Fingerprint
-from ...wire.values.grouping import Group
+from ...wire.values.grouping import fingerprint_of, group_now
 from ...wire.values.handles import Scope
 from ...wire.values.names import ShellNames, is_user_name
-from ...wire.values.packing import CannotPack
-from ...wire.values.survey import Survey, survey
 from .held import HeldObjects
 
 
@@ -94,23 +91,9 @@ class Records:
             return True
         return self.fingerprint_names(known.group) != known.fingerprint
 
-    def fingerprint(self, group: Group, known: Mapping[Address, bytes] | None = None) -> Fingerprint:
-        """Of a group as it is now; what cannot be pickled is known by identity only."""
-        try:
-            return group.examined(self.scope, known).fingerprint
-        except CannotPack:
-            return b"identity:" + repr([id(value) for value in group.values]).encode()
-
-    def survey(self, name: str) -> Survey:
-        return survey(self.user_ns[name], self.scope)
-
     def fingerprint_names(self, names: Sequence[str], known: Mapping[Address, bytes] | None = None) -> Fingerprint:
         """Of these names as one group, whether or not they share anything."""
-        storages: Counter[int] = Counter()
-        for name in names:
-            storages.update(self.survey(name).storages)
-        group = Group(tuple(names), tuple(self.user_ns[name] for name in names), storages)
-        return self.fingerprint(group, known)
+        return fingerprint_of(group_now(names, self.scope), self.scope, known)
 
     def _resolve(self, handle: str, about: dict[str, Any]) -> object:
         return self.held.get(handle)

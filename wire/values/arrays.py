@@ -14,29 +14,40 @@ Reduction = tuple[Any, ...]
 
 
 def reduce_array(array: Any) -> Any:
-    """For plain arrays that numpy would copy into the stream; ``NotImplemented`` leaves the others to numpy."""
-    flags = array.flags
-    if flags.c_contiguous or flags.f_contiguous or array.dtype.hasobject or array.dtype.itemsize == 0:
-        return NotImplemented
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    dense = array.transpose(axes)
+    """For plain arrays of any layout. Empty ones and those of objects: only where numpy forgets "read-only"."""
+    flags, dtype = array.flags, array.dtype
+    if dtype.hasobject or dtype.itemsize == 0 or array.size == 0:
+        return NotImplemented if flags.writeable else (as_read_only, (array.copy(order="K"),))
+    axes = _order_of_axes(array)
+    dense = array if axes is None else array.transpose(axes)
     if not dense.flags.c_contiguous:
         dense = dense.copy()
-    inverse = tuple(axes.index(axis) for axis in range(array.ndim))
-    memory = dense if flags.writeable else _read_only(dense)
-    data = pickle.PickleBuffer(memory.reshape(-1).view(_numpy().uint8))
-    return rebuild_array, (data, array.dtype, dense.shape, inverse)
+    flat = dense.reshape(-1).view("u1")
+    if not flags.writeable:
+        flat.flags.writeable = False
+    return rebuild_array, (pickle.PickleBuffer(flat), dtype, dense.shape, axes)
 
 
-def rebuild_array(data: Any, dtype: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+def _order_of_axes(array: Any) -> tuple[int, ...] | None:
+    """The order in which the axes lie in memory, outermost first; ``None`` for the usual one."""
+    if array.flags.c_contiguous:
+        return None
+    if array.flags.f_contiguous:
+        return tuple(reversed(range(array.ndim)))
+    return tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
+
+
+def rebuild_array(data: Any, dtype: Any, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> Any:
     """On the received memory itself: writable when the memory is."""
-    return _numpy().frombuffer(data, dtype=dtype).reshape(shape).transpose(axes)
+    numpy = _numpy()
+    array = numpy.frombuffer(data, dtype="u1") if len(data) else numpy.empty(0, "u1")
+    array = array.view(dtype).reshape(shape) if array.size else numpy.empty(shape, dtype)
+    return array if axes is None else array.transpose(sorted(range(len(axes)), key=axes.__getitem__))
 
 
-def _read_only(array: Any) -> Any:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+def as_read_only(array: Any) -> Any:
+    array.flags.writeable = False
+    return array
 
 
 def _numpy() -> Any:

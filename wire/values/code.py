@@ -96,7 +96,10 @@ def reduce_class(cls: type, name: str | None, is_own: bool) -> Reduction:
     """
     if name is not None and not is_own:
         return named_class, (cp._get_or_create_tracker_id(cls), name)
-    return cp._dynamic_class_reduce(cls)  # type: ignore[no-any-return]
+    reduction: Reduction = cp._dynamic_class_reduce(cls)
+    members, _ = reduction[2]
+    members.pop("__slotnames__", None)  # a cache that pickle itself leaves on classes: would look like a change
+    return reduction
 
 
 def find_tracked_class(tracker_id: str) -> type | None:

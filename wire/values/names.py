@@ -33,4 +33,4 @@ def is_user_name(name: str, user_ns: Mapping[str, Any], hidden: Mapping[str, Any
 def user_names(shell: ShellNames) -> list[str]:
     """All variables of the user, in the order they were first bound."""
     user_ns, hidden = shell.user_ns, shell.user_ns_hidden
-    return [name for name in list(user_ns) if is_user_name(name, user_ns, hidden)]
+    return [name for name in list(user_ns) if name[:1] != "_" and is_user_name(name, user_ns, hidden)]

@@ -39,9 +39,19 @@ _BY_NAME: dict[tuple[str, str], str] = {
     ("tqdm", "tqdm"): "a progress bar of its process",
 }
 
+_known: weakref.WeakKeyDictionary[type, str | None] = weakref.WeakKeyDictionary()
+
 
 def refusal(kind: type) -> str | None:
     """Why instances of ``kind`` stay in their process, as a noun phrase; ``None`` when pickling may try."""
+    try:
+        return _known[kind]
+    except KeyError:
+        found = _known[kind] = _look_up(kind)
+        return found
+
+
+def _look_up(kind: type) -> str | None:
     for types_, reason in _BUILTIN:
         if issubclass(kind, types_):
             return reason
@@ -52,10 +62,3 @@ def refusal(kind: type) -> str | None:
         if reason_by_name is not None:
             return reason_by_name
     return None
-
-
-def top_level_refusal(value: object) -> str | None:
-    """Why a *variable* bound to ``value`` stays where it is, before looking inside it."""
-    if isinstance(value, types.ModuleType):
-        return "a module"
-    return refusal(type(value))

@@ -33,6 +33,8 @@ ATOMS: frozenset[type] = frozenset(
 )
 _NEVER_ENTERED = (types.ModuleType, types.CodeType, types.FrameType, weakref.ReferenceType, logging.Logger, io.IOBase)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as by a class statement
+_CONTAINERS = frozenset({list, dict, set, tuple, frozenset})
+_PLAIN_LENGTH = 1_000  # beyond, what makes small values fast to fingerprint costs a copy of a large one
 _LEAF_ROOTS = frozenset({"pandas", "polars", "pyarrow", "matplotlib", "ipywidgets", "IPython", "traitlets"})
 _globals_of_code: weakref.WeakKeyDictionary[types.CodeType, tuple[frozenset[str], frozenset[str]]] = (
     weakref.WeakKeyDictionary()
@@ -41,7 +43,8 @@ _globals_of_code: weakref.WeakKeyDictionary[types.CodeType, tuple[frozenset[str]
 
 @dataclass(slots=True)
 class Survey:
-    """The findings of one walk. ``complete`` is false when the budget ran out before the value did."""
+    """The findings of one walk. ``complete`` is false when the budget ran out before the value did; ``is_plain`` is
+    true for builtin containers of modest length that hold immutable builtins and each other, and nothing else."""
 
     nodes: set[Node] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
@@ -50,6 +53,7 @@ class Survey:
     storages: dict[int, int] = field(default_factory=dict)
     complete: bool = True
     holds_namespace: bool = False
+    is_plain: bool = False
 
 
 def code_names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
@@ -97,7 +101,7 @@ class _Walk:
 
     def __init__(self, root: object, scope: Scope, budget: int) -> None:
         self.is_held = scope.handle_of
-        self.findings = Survey()
+        self.findings = Survey(is_plain=type(root) in _CONTAINERS)
         self.user_ns = scope.user_ns
         self.budget = budget
         self.seen: set[int] = set()
@@ -130,12 +134,19 @@ class _Walk:
         if kind is list or kind is set or kind is tuple or kind is frozenset:
             if kind is list or kind is set:
                 self.findings.nodes.add(id(obj))
+            if len(obj) > _PLAIN_LENGTH:
+                self.findings.is_plain = False
             self._push(obj)
         elif kind is dict:
             self._visit_dict(obj)
         elif kind is bytearray:
             self.findings.nodes.add(id(obj))
-        elif kind is types.FunctionType:
+        else:
+            self.findings.is_plain = False
+            self._visit_other(obj, kind)
+
+    def _visit_other(self, obj: Any, kind: type) -> None:
+        if kind is types.FunctionType:
             self._visit_function(obj)
         elif issubclass(kind, type):
             self._visit_class(obj)
@@ -158,6 +169,8 @@ class _Walk:
             self.findings.holds_namespace = True
             return
         self.findings.nodes.add(id(obj))
+        if len(obj) > _PLAIN_LENGTH:
+            self.findings.is_plain = False
         self._push(obj.values())
         self._push(obj.keys())
 
@@ -257,8 +270,11 @@ class _Walk:
 
 def survey(value: object, scope: Scope, budget: int = 2_000_000) -> Survey:
     """Walk ``value``, visiting at most ``budget`` objects. Atoms cost nothing."""
-    if type(value) in ATOMS:
+    kind = type(value)
+    if kind in ATOMS:
         return _NOTHING
+    if (kind is list or kind is set or kind is tuple) and ATOMS.issuperset(map(type, value)):  # type: ignore[call-overload]
+        return Survey(set() if kind is tuple else {id(value)}, is_plain=len(value) <= _PLAIN_LENGTH)  # type: ignore[arg-type]
     return _Walk(value, scope, budget).run(value)
 
 

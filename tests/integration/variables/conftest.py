@@ -1,4 +1,4 @@
-"""A notebook and a kernel in two interpreters: ``notebook.gpu(cell)`` is a ``%%gpu`` cell, ``notebook.local(cell)`` is not."""
+"""A notebook and a kernel in two interpreters: ``notebook.gpu(cell)`` is a ``%%gpu`` cell, ``local(cell)`` is not."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Notebook:
         return result.result
 
     def gpu(self, cell: str, **options: Any) -> Any:
-        """Run a ``%%gpu`` cell; its last expression's value, or ``CellFailed``. Errors of the variables raise as they are."""
+        """Run a ``%%gpu`` cell: its last expression's value, or ``CellFailed``. Transfer errors raise as they are."""
         self._call("begin", self.sync.compose(cell, **options))
         outcome, _ = self._call("run", cell=cell)
         self.printed = outcome["printed"]
