@@ -194,7 +194,9 @@ class _Agent:
                 if process is None or process.busy:
                     continue
                 process.sample_memory_kills()
-                if await kernel.use.look(process):
+                lease = kernel.lease
+                quiet = lease is None or await self._gpus.quiet(lease.hold)
+                if await kernel.use.look(process, quiet=quiet):
                     self._kernels.say_activity(kernel)
 
 
@@ -220,6 +222,9 @@ def _signals(stop: asyncio.Event) -> Any:
 
 
 def _driver() -> Driver | None:
-    if sys.platform not in ("linux", "win32"):
+    """Only where NVIDIA has drivers; there may still be none."""
+    if sys.platform != "linux":
         return None
-    return None
+    from .gpus.nvidia import Nvidia  # its library warns on import elsewhere
+
+    return Nvidia()

@@ -21,6 +21,7 @@ from ..wire.control import (
     FromAgent,
     KernelReport,
     LeaseReport,
+    NotIdle,
     ProcessEnded,
     Release,
     Released,
@@ -193,6 +194,10 @@ class Kernels:
             )
             return
         async with kernel.lock:
+            process = kernel.process
+            if command.only_if_idle and process is not None and process.busy:
+                self._say(NotIdle(request_id=command.request_id, kernel_id=command.kernel_id))
+                return
             await self._let_go(kernel, command.request_id, command.lease_id, keep=command.keep)
 
     async def end(self, command: End) -> None:
@@ -281,6 +286,7 @@ class Kernels:
 
     def _started(self, kernel: Kernel, process: KernelProcess) -> None:
         process.on_activity = lambda: self._activity_changed(kernel, process)
+        process.streams.accept()
         if kernel.lease is not None:
             kernel.lease.meter.enter(Phase.BUSY if process.busy else Phase.IDLE, self._clock())
 
@@ -289,7 +295,6 @@ class Kernels:
             return
         if kernel.lease is not None:
             kernel.lease.meter.enter(Phase.BUSY if process.busy else Phase.IDLE, self._clock())
-        kernel.use.unknown = True  # what it does on the GPU has to be looked at again
         self.say_activity(kernel)
 
     def say_activity(self, kernel: Kernel) -> None:
@@ -356,6 +361,7 @@ class Kernels:
             process.interrupt()
             if not await process.idle_within(_INTERRUPT_TIMEOUT_S):
                 return "a cell was running and did not stop"
+        process.streams.stop_accepting()
         await kernel.use.look(process)
         if not kernel.use.keepable:
             return "the kernel was using the GPU"

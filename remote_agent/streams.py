@@ -35,6 +35,19 @@ class KernelStreams:
         self._replies: deque[bytes] = deque()
         self._resumed_streams: list[bytes] = []
         self._resumed_at = -1
+        self._accepting = False
+
+    # whether the kernel may run cells ---------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        """The process is bound: take messages for it, and ask for those that came too early or too late."""
+        self._accepting = True
+        for stream, client in self._clients.items():
+            self._replies.append(self._resumed(stream, client))
+
+    def stop_accepting(self) -> None:
+        """The process holds no GPU: a cell that crosses the release stays with the client, which sends it again."""
+        self._accepting = False
 
     # from the client --------------------------------------------------------------------------------------------
 
@@ -43,7 +56,7 @@ class KernelStreams:
         match envelope.kind:
             case Kind.DATA:
                 self.spool.acknowledge(envelope.ack)
-                return self._receive_data(envelope)
+                return self._receive_data(envelope) if self._accepting else None
             case Kind.ACK:
                 self.spool.acknowledge(envelope.ack)
             case Kind.RESUME:

@@ -20,12 +20,11 @@ class GpuUse:
 
     keepable: bool = True
     quiet: bool = True
-    unknown: bool = False
 
-    async def look(self, process: KernelProcess) -> bool:
+    async def look(self, process: KernelProcess, *, quiet: bool = True) -> bool:
         """Look again; returns whether something is different now."""
         before = (self.keepable, self.quiet)
-        self.unknown = False
+        self.quiet = quiet
         self.keepable = not await asyncio.to_thread(uses_gpu, process.mark)
         return before != (self.keepable, self.quiet)
 

@@ -23,6 +23,7 @@ class Driver(Protocol):
     """The real devices. All calls may block: the pool makes them in a thread."""
 
     def gpus(self) -> list[Gpu]: ...
+    def is_quiet(self, uuid: str) -> bool: ...
     def users(self, uuid: str) -> list[int]:
         """The pids that use a GPU; raises GpuUnavailable when the GPU cannot be asked."""
         ...
@@ -113,6 +114,14 @@ class GpuPool:
         for lock in locks:
             self._keeper.hold(lock.uuid, lock.fd)
         return Hold(tuple(gpus), tuple(locks))
+
+    async def quiet(self, hold: Hold) -> bool:
+        """Whether nothing computes on these GPUs; simulated ones never do."""
+        real = [gpu.uuid for gpu in hold.gpus if not gpu.simulated]
+        if not real or self._driver is None:
+            return True
+        driver = self._driver
+        return await asyncio.to_thread(lambda: all(driver.is_quiet(uuid) for uuid in real))
 
     def give_back(self, hold: Hold) -> None:
         self._held.difference_update(hold.uuids)

@@ -76,7 +76,6 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         count = _ours(parent).get("execution_count", _cell(parent).get("execution_count"))
         if isinstance(count, int) and count > 0:
             self.shell.execution_count = count
-        self.iopub_thread.gate.cell_starts()
         await super().execute_request(stream, ident, parent)
 
     async def do_execute(
@@ -233,16 +232,22 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         producer that waits at the output gate holds the loop, so it is woken as well.
         """
         loop = asyncio.get_running_loop()
+        gate = self.iopub_thread.gate
+
+        def cancel() -> None:
+            gate.interrupt_delivered()
+            future.cancel()
 
         def handle_sigint(*_: object) -> None:
-            self.iopub_thread.gate.interrupt()
-            loop.call_soon_threadsafe(future.cancel)
+            gate.interrupt()
+            loop.call_soon_threadsafe(cancel)
 
         previous = signal.signal(signal.SIGINT, handle_sigint)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+            gate.interrupt_delivered()
 
 
 def _ours(message: dict[str, Any]) -> dict[str, Any]:

@@ -50,22 +50,27 @@ class OutputGate:
 
     def wait(self, pending_bytes: int = 0) -> None:
         """Wait until the notebook has taken enough. KeyboardInterrupt ends the wait, as anywhere."""
+        self._raise_interrupt()
         if self._is_open(pending_bytes) or threading.current_thread().name in _NEVER_WAITING:
             return
         pause_s = _SHORTEST_WAIT_S
         while not self._is_open(pending_bytes):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
-            if self._interrupted and threading.current_thread() is threading.main_thread():
-                self._interrupted = False
-                raise KeyboardInterrupt
+            self._raise_interrupt()
 
     def interrupt(self) -> None:
-        """Wake the main thread's wait inside an ``await``-ing cell, where SIGINT raises nothing by itself."""
+        """Stop the main thread at its next output: in an ``await``-ing cell SIGINT raises nothing by itself."""
         self._interrupted = True
 
-    def cell_starts(self) -> None:
+    def interrupt_delivered(self) -> None:
+        """The event loop runs, so the cell's cancellation reaches it in the ordinary way."""
         self._interrupted = False
+
+    def _raise_interrupt(self) -> None:
+        if self._interrupted and threading.current_thread() is threading.main_thread():
+            self._interrupted = False
+            raise KeyboardInterrupt
 
     def _is_open(self, pending_bytes: int) -> bool:
         if self._flow is None or os.getpid() != self._master_pid:

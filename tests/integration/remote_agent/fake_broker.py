@@ -279,7 +279,7 @@ class FakeClient:
             outcome.types.append(msg_type)
             match msg_type:
                 case "stream":
-                    outcome.text += content["text"]
+                    outcome.texts.append(content["text"])
                 case "execute_result":
                     outcome.result = content["data"]["text/plain"]
                 case "perijove_result":
@@ -294,9 +294,13 @@ class FakeClient:
 class Outcome:
     def __init__(self) -> None:
         self.types: list[str] = []
-        self.text = ""
+        self.texts: list[str] = []
         self.result = ""
         self.reply: dict[str, Any] = {}
         self.reply_frame: JupyterFrame | None = None
         self.variables: dict[str, Any] | None = None
         self.variables_frame: JupyterFrame | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
