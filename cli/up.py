@@ -72,7 +72,7 @@ def down(
     if data is not None:
         os.environ["PERIJOVE_DATA"] = str(data.resolve())
     files = embedded_files()
-    stopped = [_stop(pid) for pid in (_written_pid(files.ready), _written_pid(files.directory / "agent.json")) if pid]
+    stopped = [_stop(pid) for pid in (_broker_pid(files), _agent_pid(files)) if pid]
     files.ready.unlink(missing_ok=True)
     print("perijove is down" if any(stopped) else "perijove was not running")
 
@@ -103,6 +103,8 @@ async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, u
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+        if (pid := _agent_pid(files)) is not None:  # one that a killed broker left behind, and this one took over
+            _stop(pid)
 
 
 async def _keep_agent_running(files: EmbeddedFiles, gpus: list[tuple[str, int]]) -> None:
@@ -160,10 +162,18 @@ def _user_name() -> str:
         return f"uid-{os.getuid()}"
 
 
-def _written_pid(path: Path) -> int | None:
+def _broker_pid(files: EmbeddedFiles) -> int | None:
     try:
-        return int(json.loads(path.read_text("utf-8"))["pid"])
+        return int(json.loads(files.ready.read_text("utf-8"))["pid"])
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _agent_pid(files: EmbeddedFiles) -> int | None:
+    """Of the agent that has locked its data directory, or had."""
+    try:
+        return int((files.directory / "agent" / "agent.lock").read_text("utf-8"))
+    except (OSError, ValueError):
         return None
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from IPython.core import magic
 from IPython.core.magic import Magics, magics_class, no_var_expand
 
+from ..client.http import BrokerClient
 from ..wire.errors import PerijoveError, UsageError
 from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.models import KernelState, KernelView
@@ -34,6 +37,8 @@ LINE_HELP = """%gpu                 what this notebook's kernels do
 %gpu help            this text; %%gpu? tells about cells
 """
 
+
+EMBEDDED_AGENT_WITHIN_S = 15.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 Named = Callable[[str], Callable[[F], F]]
@@ -124,8 +129,13 @@ class GpuMagics(Magics):
         return Table(["kernel", "state", "GPU", "agent", "cost so far", ""], rows, note)
 
     def _list(self, arguments: list[str]) -> Table:
-        async def ask(broker: Any) -> tuple[list[dict[str, Any]], str]:
-            return await broker.gpus(), broker.address.url
+        async def ask(broker: BrokerClient) -> tuple[list[dict[str, Any]], str]:
+            deadline = time.monotonic() + EMBEDDED_AGENT_WITHIN_S
+            while not (agents := (await broker.status())["agents"]) and broker.address.embedded:
+                if time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.1)  # the embedded agent starts beside the broker
+            return (await broker.gpus() if agents else []), broker.address.url
 
         try:
             gpus, url = self.notebook.ask_broker(ask)

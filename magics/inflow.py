@@ -31,7 +31,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class IncarnationChanged:
-    incarnation: str | None
+    view: KernelView
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ class Inflow:
     def state_changed(self, view: KernelView) -> None:
         self._put(StateChanged(view))
 
-    def incarnation_changed(self, incarnation: str | None) -> None:
-        self._put(IncarnationChanged(incarnation))
+    def incarnation_changed(self, view: KernelView) -> None:
+        self._put(IncarnationChanged(view))
 
     def undeliverable(self) -> None:
         self._put(Undelivered())

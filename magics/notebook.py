@@ -119,9 +119,12 @@ class Notebook:
                 f"the kernel {key!r} runs on {kernel.spec}; give the one on {wanted} another --kernel name"
             )
         if kernel is None or kernel.failed:
-            kernel = self.kernels[key] = RemoteKernel(self, key, wanted)
-        self.latest = kernel
+            kernel = RemoteKernel(self, key, wanted)
         return kernel
+
+    def attached(self, kernel: RemoteKernel) -> None:
+        """A kernel has had a GPU: from now on it belongs to this notebook, and is the one that a bare %%gpu means."""
+        self.kernels[kernel.name] = self.latest = kernel
 
     async def open_channel(self, kernel: RemoteKernel) -> KernelChannel:
         """Make the kernel at the broker and open its link. On the client's loop."""

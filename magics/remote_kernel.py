@@ -108,6 +108,7 @@ class RemoteKernel:
             future.cancel()
             raise AttachCancelled(f"stopped waiting for {self.spec}; nothing is held and nothing is billed") from None
         self.attach_s = time.monotonic() - started
+        self._notebook.attached(self)
         self._drain()
         assert self._view is not None
         return self._view
@@ -407,8 +408,9 @@ class RemoteKernel:
                     self._notices.append(view.notice)
                 if view.state is KernelState.ATTACHED:
                     self._comms.resumed()
-            case events.IncarnationChanged(incarnation):
-                self._process_changed(incarnation)
+            case events.IncarnationChanged(view):
+                self._view = view
+                self._process_changed(view.incarnation)
             case events.Undelivered():
                 if self._run is not None:
                     self._run.undelivered = True

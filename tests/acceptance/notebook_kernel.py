@@ -68,6 +68,7 @@ class NotebookKernel:
         self._environment = environment
         self._directory = directory
         self.client: BlockingKernelClient
+        self.seen = ""  # by the last wait_for
 
     def __enter__(self) -> Self:
         self.manager.start_kernel(env=self._environment, cwd=str(self._directory))
@@ -117,18 +118,19 @@ class NotebookKernel:
     def run(self, code: str, timeout_s: float = 60.0) -> CellResult:
         return self.finish(self.start(code), timeout_s)
 
-    def wait_for(self, message_id: str, text: str, timeout_s: float = 30.0) -> None:
-        """Wait until a cell that is running has printed ``text``."""
-        deadline, seen = time.monotonic() + timeout_s, ""
-        while text not in seen:
+    def wait_for(self, message_id: str, text: str, timeout_s: float = 30.0) -> str:
+        """Wait until a cell that is running has printed ``text``; returns what it printed until then."""
+        deadline, self.seen = time.monotonic() + timeout_s, ""
+        while text not in self.seen:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{text!r} was not printed within {timeout_s} s; so far: {seen!r}")
+                raise TimeoutError(f"{text!r} was not printed within {timeout_s} s; so far: {self.seen!r}")
             try:
                 message = self.client.get_iopub_msg(timeout=0.2)
             except Empty:
                 continue
             if message["parent_header"].get("msg_id") == message_id and message["msg_type"] == "stream":
-                seen += message["content"]["text"]
+                self.seen += message["content"]["text"]
+        return self.seen
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()

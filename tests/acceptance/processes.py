@@ -14,7 +14,8 @@ def ours(marker: str) -> list[psutil.Process]:
         try:
             if process.pid == psutil.Process().pid or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if any(marker in part for part in process.cmdline()) or marker in process.environ().get("PERIJOVE_DATA", ""):
+            places = [*process.cmdline(), process.environ().get("PERIJOVE_DATA", "")]
+            if any(marker in place for place in places):
                 found.append(process)
         except psutil.Error:
             continue
