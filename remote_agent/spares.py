@@ -87,6 +87,7 @@ class Spares:
             await self._short.wait()
             if not self._waiters and self._ready:
                 await asyncio.sleep(_REFILL_AFTER_S)
+            self._changed()  # one was taken: the broker's count goes down before it goes up again
 
     async def _add_one(self) -> None:
         process = start_process(self._workshop)
