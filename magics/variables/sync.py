@@ -88,6 +88,7 @@ class VariableSync:
             self._result = (False, None)
             if not transfer:
                 return Parcel({"op": "begin", "transfer": False, **self._errands()})
+            loose = self._loose()  # before anything here holds a value, too
             found = self._analyse(cell)
             variables = self._variables()
             reads = set(found.reads) | set(found.deletes)
@@ -109,7 +110,7 @@ class VariableSync:
                 keep=list(keep),
                 limit=self._limit_bytes,
                 deleted=self._take_deleted(variables),
-                loose=self._loose(),
+                loose=loose,
                 **self._errands(),
             )
 

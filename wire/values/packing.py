@@ -70,12 +70,17 @@ class Packed:
 
 
 class _Sink:
-    """What the pickler writes to. Segments are kept, not joined."""
+    """What the pickler writes to. Segments are kept, not joined.
 
-    __slots__ = ("_limit", "segments", "size")
+    It takes the buffers too, and not the pickler itself: a pickler that refers to itself lives, with everything it
+    pickled, until the garbage collector comes by. On a GPU that is an out-of-memory error.
+    """
+
+    __slots__ = ("_limit", "buffers", "segments", "size")
 
     def __init__(self, limit: int | None) -> None:
         self.segments: list[Buffer] = []
+        self.buffers: list[pickle.PickleBuffer] = []
         self.size = 0
         self._limit = limit
 
@@ -84,6 +89,15 @@ class _Sink:
         self.segments.append(segment)
         self.grow(length)
         return length
+
+    def take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        """True puts a small buffer into the stream."""
+        size = buffer.raw().nbytes
+        if size <= IN_BAND_BYTES:
+            return True
+        self.grow(size)
+        self.buffers.append(buffer)
+        return False
 
     def grow(self, length: int) -> None:
         self.size += length
@@ -95,26 +109,12 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle with the user namespace as globals, remote handles, and arrays and tensors moved as memory."""
 
     def __init__(self, sink: _Sink, scope: Scope, own: Sequence[object], storages: Mapping[int, int] | None) -> None:
-        self._collected: list[pickle.PickleBuffer] = []
-        self._sink = sink
-        super().__init__(sink, protocol=5, buffer_callback=self._take_buffer)
+        super().__init__(sink, protocol=5, buffer_callback=sink.take_buffer)
         self._scope = scope
         self._own = {id(value) for value in own}
         self._storages = storages
         self._tensors: TensorReducer | None = None
         self.has_code = False
-
-    @property
-    def collected(self) -> list[pickle.PickleBuffer]:
-        return self._collected
-
-    def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        size = buffer.raw().nbytes
-        if size <= IN_BAND_BYTES:
-            return True
-        self._sink.grow(size)
-        self._collected.append(buffer)
-        return False
 
     def reducer_override(self, obj: Any) -> Any:
         handle = self._scope.handle_of(obj)
@@ -239,8 +239,8 @@ def pack(
         raise CannotPack("it is nested too deeply to be pickled") from None
     except Exception as error:
         raise CannotPack(f"pickling it failed: {_plain(error)}") from error
-    views = [buffer.raw() for buffer in packer.collected]
-    return Packed(sink.segments, packer.collected, packer.has_code, views)
+    views = [buffer.raw() for buffer in sink.buffers]
+    return Packed(sink.segments, sink.buffers, packer.has_code, views)
 
 
 class _Bytes:
