@@ -12,6 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 
+_REPLACED_FOR_EACH_CELL = "input"  # by ipykernel, after ``refresh``: never taken from the copy
+
+
 class OnDemandBuiltins(dict[str, Any]):
     """The builtins, and behind them ``fetch(name)``, which raises ``KeyError`` for a name that nobody knows.
 
@@ -22,6 +25,7 @@ class OnDemandBuiltins(dict[str, Any]):
 
     def __init__(self, fetch: Callable[[str], object]) -> None:
         super().__init__(vars(builtins))
+        self.pop(_REPLACED_FOR_EACH_CELL, None)
         self._fetch = fetch
 
     def refresh(self) -> None:
@@ -31,6 +35,7 @@ class OnDemandBuiltins(dict[str, Any]):
             for name in [name for name in self if name not in current]:
                 del self[name]
         self.update(current)
+        self.pop(_REPLACED_FOR_EACH_CELL, None)
 
     def __missing__(self, name: str) -> object:
         try:
