@@ -1,0 +1,131 @@
+"""Warm attach: the first ``%%gpu`` on a detached kernel to its reply, beside the cold start of a plain ipykernel.
+
+Between attaches the kernel is released for good (its process ends), and the agent fills its spares up again; both are
+outside of the timing, as they are for a user, but not free: the next attach waits until the machine has come to rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import httpx
+from perijove import __version__
+from perijove.client.address import BrokerAddress
+from perijove.client.channel import KernelChannel
+from perijove.client.http import BrokerClient
+
+from .effort import Effort
+from .figures import Figure, Mark, faster, milliseconds
+from .front_end import FrontEnd
+from .home import GPU, Home
+from .measure import Timings, alternate
+from .peers.cold_start import start_to_first_cell, start_to_kernel_info
+
+SUBJECT = "attach"
+FASTER = Mark(20, at_least=True, meaning="faster than a cold start")
+STEADY = Mark(4, at_least=False, meaning="its p50")
+SPARES_WITHIN_S = 30.0
+REST_S = 0.4
+_END = "get_ipython()._perijove_magics.notebook.kernels[{!r}].release(end=True)"
+
+
+def measure(effort: Effort, here: Home) -> Iterator[Figure]:
+    cold = alternate(
+        effort.cold_starts,
+        {"info": lambda: start_to_kernel_info(here.directory), "cell": lambda: start_to_first_cell(here.directory)},
+        warm_up=1,
+    )
+    for what, timings in (("kernel_info_reply", cold["info"]), ("the reply of a first cell", cold["cell"])):
+        yield milliseconds(SUBJECT, f"ipykernel, cold: start to {what}", timings.p50, detail=_of(timings))
+    with here.notebook() as notebook:
+        notebook.execute(f"%%gpu {GPU}\npass")  # starts the embedded broker, outside of any timing
+        broker = here.broker()
+        notebook.execute(_END.format(GPU))
+        contenders = {
+            "detached": lambda: _attach_detached(notebook, broker),
+            "new": lambda: _attach_new(notebook, broker),
+        }
+        warm = alternate(effort.attaches, contenders, warm_up=2)
+        client = asyncio.run(_attach_as_client(broker, effort.attaches))
+    yield from _against(cold["cell"], "%%gpu on a detached kernel, to its reply", warm["detached"])
+    yield from _against(cold["cell"], "%%gpu on a kernel never used, to its reply", warm["new"])
+    yield milliseconds(SUBJECT, "client alone: attach request to Reply", client.p50, detail=_of(client))
+
+
+def _against(cold: Timings, what: str, warm: Timings) -> Iterator[Figure]:
+    yield milliseconds(SUBJECT, what, warm.p50, detail=_of(warm), ratio=faster(cold.p50, warm.p50), mark=FASTER)
+    yield milliseconds(SUBJECT, "… its p99", warm.p99, detail="simulated", ratio=warm.p99 / warm.p50, mark=STEADY)
+
+
+def _of(timings: Timings) -> str:
+    return f"p50 of {len(timings)}, p99 {timings.p99 * 1000:.0f} ms"
+
+
+# in a notebook ----------------------------------------------------------------------------------------------------
+
+
+def _attach_detached(notebook: FrontEnd, broker: BrokerAddress) -> float:
+    """The kernel is known to the broker and linked, but has neither GPU nor process."""
+    _wait_for_spares(broker)
+    seconds = notebook.execute(f"%%gpu {GPU}\npass").reply_s
+    notebook.execute(_END.format(GPU))
+    return seconds
+
+
+def _attach_new(notebook: FrontEnd, broker: BrokerAddress) -> float:
+    """The kernel has to be made at the broker and linked as well."""
+    _wait_for_spares(broker)
+    name = f"new_{time.monotonic_ns()}"
+    seconds = notebook.execute(f"%%gpu {GPU} --kernel {name}\npass").reply_s
+    notebook.execute(_END.format(name))
+    return seconds
+
+
+def _wait_for_spares(broker: BrokerAddress) -> None:
+    """Until the agent has as many spares as it keeps and no GPU is held, and a moment of rest beyond."""
+    time.sleep(REST_S)  # the agent begins to refill, and says so, a quarter of a second after it gave a spare away
+    deadline = time.monotonic() + SPARES_WITHIN_S
+    while time.monotonic() < deadline:
+        status = httpx.get(f"{broker.url}/api/status", headers=broker.headers, trust_env=False).json()
+        (agent,) = status["agents"]
+        if agent["spares"] >= 2 and all(gpu["state"] == "free" for gpu in agent["gpus"]):
+            time.sleep(REST_S)
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the agent had no spares again within {SPARES_WITHIN_S:.0f} s")
+
+
+# as a client -------------------------------------------------------------------------------------------------------
+
+
+class _Nobody:
+    """Hears what happens on a channel, and does not care."""
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *arguments: None
+
+
+async def _attach_as_client(broker: BrokerAddress, times: int) -> Timings:
+    """Without a notebook: what client, broker and agent need for it between them."""
+
+    async def find_broker() -> BrokerAddress:
+        return broker
+
+    async with BrokerClient(broker) as http:
+        kernel_id = await http.create_kernel("perijove", GPU)
+    channel = KernelChannel(find_broker, kernel_id, _Nobody(), __version__)  # type: ignore[arg-type]
+    link = asyncio.create_task(channel.run())
+    seconds = []
+    try:
+        for _ in range(times):
+            await asyncio.to_thread(_wait_for_spares, broker)
+            started = time.perf_counter()
+            await channel.attach()
+            seconds.append(time.perf_counter() - started)
+            await channel.release(end=True)
+    finally:
+        await channel.goodbye()
+        link.cancel()
+    return Timings(tuple(seconds))

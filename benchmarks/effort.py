@@ -1,0 +1,42 @@
+"""How much a run does: enough for steady figures, or a smoke test of the benchmarks themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    cold_starts: int
+    attaches: int
+    cells: int
+    cells_with_array: int
+    array_mb: int
+    prints: int
+    displays: int
+    transfers_mb: tuple[int, ...]
+    transfers: int  # of each size; of the largest, fewer
+
+
+FULL = Effort(
+    cold_starts=12,
+    attaches=40,
+    cells=200,
+    cells_with_array=60,
+    array_mb=500,
+    prints=50_000,
+    displays=5_000,
+    transfers_mb=(1, 100, 1000),
+    transfers=5,
+)
+QUICK = Effort(
+    cold_starts=2,
+    attaches=3,
+    cells=20,
+    cells_with_array=5,
+    array_mb=20,
+    prints=1_000,
+    displays=100,
+    transfers_mb=(1, 10),
+    transfers=1,
+)

@@ -1,0 +1,60 @@
+"""A Perijove of the benchmark's own: a temporary data directory, simulated GPUs, an end to everything it started."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perijove.client.address import BrokerAddress
+from perijove.client.embedded import embedded_files
+
+from .front_end import FrontEnd
+
+GPU = "H100"
+COUNT = 2
+_OURS = ("PERIJOVE_",)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    directory: Path
+    environment: dict[str, str]  # what a notebook's kernel needs to find this broker
+
+    def notebook(self) -> FrontEnd:
+        """A front-end whose local kernel has ``%load_ext perijove`` loaded."""
+        front_end = FrontEnd(self.directory, self.environment)
+        front_end.wait_until_heard()
+        front_end.execute("%load_ext perijove")
+        return front_end
+
+    def broker(self) -> BrokerAddress:
+        """Where the embedded broker is; a notebook has to have started it."""
+        files = embedded_files(self.environment)
+        return BrokerAddress(json.loads(files.ready.read_text())["url"], files.token.read_text().strip(), embedded=True)
+
+
+@contextmanager
+def home() -> Iterator[Home]:
+    """A data directory and environment for a run; its broker and agent are stopped at the end."""
+    for name in [name for name in os.environ if name.startswith(_OURS)]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory(prefix="perijove-bench-", ignore_cleanup_errors=True) as directory:
+        data = Path(directory) / "data"
+        environment = {"PERIJOVE_DATA": str(data), "PERIJOVE_SIMULATE": f"{GPU}:{COUNT}"}
+        try:
+            yield Home(Path(directory), environment)
+        finally:
+            subprocess.run(
+                [sys.executable, "-m", "perijove.cli", "down"],
+                env={**os.environ, **environment},
+                cwd=directory,
+                check=False,
+                stdout=subprocess.DEVNULL,
+            )

@@ -1,0 +1,1 @@
+"""What Perijove is compared with, each driven as its own documents say."""
