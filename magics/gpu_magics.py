@@ -148,7 +148,8 @@ class GpuMagics(Magics):
             raise UsageError("%gpu attach takes one GPU spec, like %gpu attach H100")
         kernel = self.notebook.kernel_for(parse_gpu_spec(arguments[0]) if arguments else None, None)
         view = kernel.attach()
-        print(f"{describe_gpus(view)} attached in {kernel.attach_s:.2f} s; {release_text(view)}")
+        how = "was attached already" if kernel.attach_s is None else f"attached in {kernel.attach_s:.2f} s"
+        print(f"{describe_gpus(view)} {how}; {release_text(view)}")
 
     def _release(self, arguments: list[str]) -> None:
         for kernel in self._chosen(arguments):

@@ -45,6 +45,7 @@ class Notebook:
         self.latest: RemoteKernel | None = None
         self._loop: LoopThread | None = None
         self._status_lines: list[StatusLine] = []
+        self._depth = 0  # of cells run by cells
         self._wake_planned = threading.Event()
         self._busy_timer: threading.Timer | None = None
         self._previous_sigterm: Any = None
@@ -199,6 +200,9 @@ class Notebook:
         return str(code).startswith(("%%gpu", "%gpu"))
 
     def _before_cell(self, info: Any) -> None:
+        self._depth += 1
+        if self._depth > 1:  # a cell inside a cell, as %%capture runs it
+            return
         self.outputs.published = 0
         self._status_lines.clear()
         for kernel in self.kernels.values():
@@ -209,6 +213,9 @@ class Notebook:
             self._busy_timer.start()
 
     def _after_cell(self, result: Any) -> None:
+        self._depth = max(0, self._depth - 1)
+        if self._depth > 0:
+            return
         if self._busy_timer is not None:
             self._busy_timer.cancel()
             self._busy_timer = None

@@ -58,7 +58,7 @@ class RemoteKernel:
         self.spec = spec
         self.kernel_id = ""
         self.sync = VariableSync(notebook.shell, self._exchange)
-        self.attach_s = 0.0
+        self.attach_s: float | None = None  # how long the last attach took; None when there was nothing to do
         self.last_run: CellRun | None = None
         self._notebook = notebook
         self._inflow = Inflow(notebook.wake_idle)
@@ -100,14 +100,14 @@ class RemoteKernel:
         Raises:
             PerijoveError: why there is no GPU to have.
         """
-        started = time.monotonic()
+        started, held = time.monotonic(), self.is_reachable()
         future = self._notebook.loop.submit(self._attach())
         try:
             self._notebook.progress.wait(future, self._attach_progress)
         except KeyboardInterrupt:
             future.cancel()
             raise AttachCancelled(f"stopped waiting for {self.spec}; nothing is held and nothing is billed") from None
-        self.attach_s = time.monotonic() - started
+        self.attach_s = None if held else time.monotonic() - started
         self._notebook.attached(self)
         self._drain()
         assert self._view is not None

@@ -23,18 +23,22 @@ class StatusLine:
     facts: dict[str, Any]
 
 
-def cell_status(view: KernelView, gpus: str, attach_s: float, ran_ms: int, notices: Sequence[str]) -> StatusLine:
+def cell_status(view: KernelView, gpus: str, attach_s: float | None, ran_ms: int, notices: Sequence[str]) -> StatusLine:
     """The status line of a cell that has run.
 
     Args:
-        attach_s: how long the attach took, seconds; it is billed from the moment the GPU is held.
+        attach_s: how long the user waited for the GPU, seconds; None when the kernel held it already.
         ran_ms: how long the cell ran over there, milliseconds.
     """
-    parts = [gpus, f"attached {_seconds(attach_s)}", f"ran {_seconds(ran_ms / 1000)}"]
+    parts = [gpus]
+    if attach_s is not None:
+        parts.append(f"attached {_seconds(attach_s)}")
+    parts.append(f"ran {_seconds(ran_ms / 1000)}")
     simulated = bool(view.gpus and view.gpus.simulated)
     cost = None
     if view.lease is not None:
-        billed_ms = ran_ms + round(attach_s * 1000)
+        # Waiting costs nothing; holding the GPU does, from before the process is on it.
+        billed_ms = ran_ms + (view.lease.starting_ms if attach_s is not None else 0)
         cost = cost_nanodollars(view.lease.price_microdollars_per_second, view.lease.count, billed_ms)
         parts.append(format_dollars(cost) + (" simulated" if simulated else ""))
     parts.append(release_text(view))
