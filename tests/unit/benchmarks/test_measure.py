@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -77,7 +78,7 @@ def test_lost_messages_fail_a_mark_whatever_the_rate():
 def test_the_table_and_the_document_say_the_same():
     mark = Mark(20, at_least=True, meaning="faster than a cold start")
     figure = milliseconds("attach", "warm", 0.01, ratio=faster(0.35, 0.01), mark=mark)
-    console = Console(width=120, record=True, quiet=True)
+    console = Console(width=120, record=True, file=io.StringIO())
     console.print(as_table([figure], "a title"))
     shown = console.export_text()
     assert "10.0 ms" in shown
