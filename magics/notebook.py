@@ -170,12 +170,14 @@ class Notebook:
         if not has_result:
             return
         shell, count = self.shell, self.shell.displayhook.prompt_count
-        names = shell.user_ns
-        names[f"_{count}"] = value
-        if "_oh" in names and count in names["_oh"]:
-            names["_oh"][count] = value
-            names["_"] = value
+        names = {f"_{count}": value}
+        outputs = shell.user_ns.get("_oh", {})
+        if count in outputs:
+            outputs[count] = value
+            if shell.user_ns.get("_") is shell.displayhook._:
+                names["_"] = value
             shell.displayhook._ = value
+        shell.push(names, interactive=False)  # as the hook does: it keeps to names that it finds in user_ns_hidden
 
     def take_payloads(self, payloads: list[Document]) -> None:
         """What a cell asks of the front-end besides output: the pager of ``obj?``, text for the next cell."""

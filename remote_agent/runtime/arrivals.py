@@ -138,6 +138,7 @@ class Arrivals:
             hook = getattr(self._records.shell, "displayhook", None)
             if hook is not None:
                 setattr(hook, name, value)
+                self._records.shell.user_ns_hidden[name] = value
 
     def _cannot_bind(self, name: str, reason: str, version: int) -> None:
         """The old value must not be found instead: take it away, and say why when the name is used."""

@@ -184,5 +184,5 @@ class RemoteNamespace:
         hook = self._shell.displayhook
         for name in LAST_RESULTS:
             setattr(hook, name, "")
-            self._records.user_ns[name] = ""
+        self._shell.push(dict.fromkeys(LAST_RESULTS, ""), interactive=False)  # the hook also looks at user_ns_hidden
         return (True, value)
