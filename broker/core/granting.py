@@ -53,7 +53,7 @@ def _request(state: FleetState, kernel: Kernel) -> Request:
         user=kernel.user,
         spec=kernel.spec,
         asked_at=kernel.asked_at,
-        present=kernel.link_id is not None,
+        present=kernel.link_id is not None and bool(kernel.attaches),
         home=home,
         home_until=BootMs(kernel.asked_at + home_wait_ms),
         refused_by=frozenset(kernel.refused_by),

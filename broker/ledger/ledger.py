@@ -59,7 +59,7 @@ class Ledger:
         self._jobs.put(_Job(lambda connection: books.apply(connection, instruction), None))
 
     async def call(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in the writer's transaction, after all that was handed in before; returns once that is on disk."""
+        """Run ``work`` in the writer's transaction, after all that was handed in before; returns when it is on disk."""
         self.flush_renewals()
         done: Future[T] = Future()
         self._jobs.put(_Job(work, done))

@@ -1,0 +1,199 @@
+"""Every order of events: agents, clients, the network and the broker itself come, go and fail as hypothesis likes.
+
+What must hold at every step is asserted by the world; what must hold once all messages have arrived, at the end.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from perijove.broker.core.lease import HOLDS_GPU
+from perijove.broker.core.policy import Policy
+from perijove.wire import link
+from perijove.wire.models import KernelState
+
+from .world import SimClient, World, make_gpus
+
+MOST_KERNELS = 5
+index = st.integers(0, 10_000)
+
+
+class EveryOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(Policy(home_wait_ms=30_000, home_away_wait_ms=20_000))
+        self.world.agent("a", *make_gpus("a", "H100", 2))
+        self.world.agent("b", *make_gpus("b", "H100", 1), *make_gpus("b", "T4", 1))
+
+    def _client(self, choice: int) -> SimClient | None:
+        linked = [client for client in self.world.clients.values() if client.link_id is not None]
+        return linked[choice % len(linked)] if linked else None
+
+    # clients
+
+    @precondition(lambda self: len(self.world.fleet.living_kernels()) < MOST_KERNELS)
+    @rule(
+        spec=st.sampled_from(["H100", "H100:2", "T4|H100", "any", "cpu", "B200"]), user=st.sampled_from(["ada", "bob"])
+    )
+    def create(self, spec: str, user: str) -> None:
+        self.world.kernel(spec, user)
+
+    @rule(choice=index)
+    def attach(self, choice: int) -> None:
+        if client := self._client(choice):
+            self.world.attach(client)
+
+    @rule(choice=index)
+    def cancel(self, choice: int) -> None:
+        client = self._client(choice)
+        if client and (waiting := sorted(self.world.attach_ids & client.asked.keys())):
+            client.say(link.CancelRequest(request_id=waiting[0]))
+
+    @rule(choice=index, end=st.booleans())
+    def release(self, choice: int, end: bool) -> None:
+        if client := self._client(choice):
+            client.ask(link.ReleaseRequest, end=end)
+
+    @rule(choice=index)
+    def restart(self, choice: int) -> None:
+        if client := self._client(choice):
+            client.ask(link.RestartRequest)
+
+    @rule(choice=index)
+    def goodbye(self, choice: int) -> None:
+        if client := self._client(choice):
+            client.say(link.Goodbye())
+
+    @rule(choice=index, busy=st.booleans())
+    def local_activity(self, choice: int, busy: bool) -> None:
+        if client := self._client(choice):
+            client.say(link.LocalActivity(busy=busy))
+
+    @rule(choice=index)
+    def client_leaves(self, choice: int) -> None:
+        if client := self._client(choice):
+            client.close()
+
+    @rule(choice=index)
+    def client_comes(self, choice: int) -> None:
+        known = [c for c in self.world.clients.values() if self.world.fleet.kernel(c.kernel_id)]
+        if known:
+            known[choice % len(known)].open()
+
+    # agents
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def agent_takes_one(self, which: str) -> None:
+        agent = self.world.agents[which]
+        if agent.inbox:
+            agent.take_one()
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def broker_hears_one(self, which: str) -> None:
+        self.world.deliver_from(self.world.agents[which])
+
+    @rule()
+    def all_arrives(self) -> None:
+        self.world.deliver_all()
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def agent_reconnects(self, which: str) -> None:
+        self.world.agents[which].connect()
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def agent_is_cut_off(self, which: str) -> None:
+        self.world.agents[which].disconnect()
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def agent_crashes(self, which: str) -> None:
+        self.world.agents[which].crash()
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def bind_will_fail(self, which: str) -> None:
+        self.world.agents[which].fails_next_bind = True
+
+    @rule(which=st.sampled_from(["a", "b"]), choice=index, busy=st.booleans(), keepable=st.booleans())
+    def kernel_turns(self, which: str, choice: int, busy: bool, keepable: bool) -> None:
+        agent = self.world.agents[which]
+        running = [kernel_id for kernel_id, process in agent.processes.items() if process.lease_id]
+        if running:
+            kernel_id = running[choice % len(running)]
+            agent.processes[kernel_id].keepable = keepable
+            agent.turn(kernel_id, busy=busy)
+
+    @rule(which=st.sampled_from(["a", "b"]), choice=index)
+    def process_dies(self, which: str, choice: int) -> None:
+        agent = self.world.agents[which]
+        if agent.processes:
+            agent.process_dies(sorted(agent.processes)[choice % len(agent.processes)])
+
+    # time, and the broker itself
+
+    @rule(ms=st.sampled_from([1, 700, 5_000, 16_000, 61_000, 66_000, 130_000]), renewing=st.booleans())
+    def time_passes(self, ms: int, renewing: bool) -> None:
+        self.world.advance(ms, renewing=renewing)
+
+    @rule()
+    def broker_restarts(self) -> None:
+        self.world.restart_broker()
+
+    # what always holds
+
+    @invariant()
+    def leases_and_states_agree(self) -> None:
+        for kernel in self.world.fleet.living_kernels():
+            assert (kernel.lease is not None) == (kernel.state in HOLDS_GPU), kernel
+            assert kernel.state is not KernelState.SUSPENDED or kernel.incarnation is not None
+            assert kernel.state is not KernelState.DETACHED or kernel.incarnation is None
+        open_leases = {k.lease.record.id for k in self.world.fleet.kernels.values() if k.lease is not None}
+        assert open_leases == self.world.ledger.open.keys()
+
+    @invariant()
+    def clients_know_the_state(self) -> None:
+        for client in self.world.clients.values():
+            kernel = self.world.fleet.kernel(client.kernel_id)
+            if client.link_id is not None and kernel is not None and kernel.link_id == client.link_id:
+                assert client.view is not None
+                assert client.view.state is kernel.state
+                assert client.view.incarnation == kernel.incarnation
+
+    @invariant()
+    def only_attached_kernels_are_reached(self) -> None:
+        for kernel_id, route in self.world.routes.items():
+            kernel = self.world.fleet.kernel(kernel_id)
+            assert kernel is not None
+            assert not route.open or kernel.state is KernelState.ATTACHED
+            assert route.incarnation == kernel.incarnation
+
+    def teardown(self) -> None:
+        """When everyone is there and everything has arrived, nothing is left open that nobody wants."""
+        for agent in self.world.agents.values():
+            agent.fails_next_bind = False
+            agent.connect()
+        self.world.advance(10_000)
+        for client in self.world.clients.values():
+            kernel = self.world.fleet.kernel(client.kernel_id)
+            waiting = self.world.attach_ids & client.asked.keys()
+            if waiting:
+                assert kernel is not None
+                assert kernel.state is KernelState.QUEUED, "an attach without an answer"
+                assert kernel.queue_reason
+            assert not client.asked.keys() - waiting, "a release or restart without an answer"
+            if client.link_id is not None:
+                client.say(link.Goodbye())
+            elif kernel is not None:
+                client.open()
+                client.say(link.Goodbye())
+        self.world.deliver_all()
+        assert not self.world.fleet.kernels, "a kernel outlived its goodbye"
+        assert not self.world.ledger.open, "a lease outlived its kernel"
+        assert not self.world.fleet.state.holds
+        assert not any(agent.processes for agent in self.world.agents.values()), "a process outlived its kernel"
+        assert not self.world.ledger.kernels
+
+
+EveryOrder.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestEveryOrder = EveryOrder.TestCase
