@@ -56,13 +56,16 @@ class Incoming:
         welcome = [item for item in reader.items if self._is_welcome(item["versions"])]
         held = {name: each for name, each in manifest.get("held", {}).items() if self._is_free(name, each)}
         modules = {name: each for name, each in manifest.get("modules", {}).items() if self._is_free(name, each)}
+        deleted = [name for name in manifest.get("deleted", {}) if self._may_go(name)]
         for item in welcome:
             self._bind_item(reader, item)
         for name, entry in held.items():
             self._bind_handle(name, entry["handle"], entry["about"], entry["versions"][1])
         for name, entry in modules.items():
             self._bind_module(name, entry)
-        self._delete(manifest.get("deleted", {}))
+        for name in deleted:
+            self._user_ns.pop(name, None)
+        self._coherence.drop(deleted)
         self._take_result(manifest.get("result", {}))
 
     def _is_welcome(self, versions: Mapping[str, Sequence[int]]) -> bool:
@@ -138,13 +141,11 @@ class Incoming:
                 return
         self._bind_handle(name, entry["handle"], entry["about"], version)
 
-    def _delete(self, deleted: Mapping[str, int]) -> None:
-        for name in deleted:
-            if name in self._user_ns and not self._forced and not self._is_untouched(name):
-                self.conflicts.append(name)
-                continue
-            self._user_ns.pop(name, None)
-            self._coherence.drop([name])
+    def _may_go(self, name: str) -> bool:
+        if self._forced or name not in self._user_ns or self._is_untouched(name):
+            return True
+        self.conflicts.append(name)
+        return False
 
     def _take_result(self, result: Mapping[str, Any]) -> None:
         if result.get("kind") == "name" and result["name"] in self._user_ns:

@@ -142,12 +142,10 @@ class Departures:
                     return
             limit = None if wanted else cell.limit_bytes * len(group.names)
             self._send(group, examined, examined.hashed(limit), limit)
-        except TooLarge:
-            self._stay_all(group)
-        except CannotPack as error:
+        except (TooLarge, CannotPack) as error:
             for name in wanted:
-                self._fail(name, records.user_ns[name], str(error))
-            self._stay_all(group)
+                self._fail(name, self._values[name], str(error))
+            self._leave_behind(group)
 
     def _send(self, group: Group, examined: Examined, packed: Packed, limit: int | None) -> None:
         if limit is not None and packed.size_bytes > limit:
@@ -184,9 +182,34 @@ class Departures:
             self._records.agree([name], {name: base + 1}, fingerprint)
         return True
 
-    def _stay_all(self, group: Group) -> None:
-        for name, value in zip(group.names, group.values, strict=True):
-            self._stay(name, value)
+    def _leave_behind(self, group: Group) -> None:
+        """Of a group that cannot travel, keep the members at fault; the others refer to them by their handles.
+
+        ``{"model": model, "accuracy": 0.9}`` should come back with the number, and a handle for the model. Small graphs
+        are tried first: a large one may only fail because it contains them.
+        """
+        survivors: dict[str, object] = {}
+        members = sorted(group.names, key=lambda name: len(survey(self._values[name], self._records.scope).nodes))
+        for name in members:
+            value = self._values[name]
+            if len(members) > 1 and self._fits(value):
+                survivors[name] = value
+            else:
+                self._stay(name, value)
+        if len(survivors) == len(members):  # each for itself would do, but together they share what must not be torn
+            for name, value in survivors.items():
+                self._stay(name, value)
+            return
+        surveys = {name: survey(value, self._records.scope) for name, value in survivors.items()}
+        for smaller in group_values(survivors, surveys):
+            self._depart(smaller)
+
+    def _fits(self, value: object) -> bool:
+        try:
+            Examined([value], self._records.scope).packed(self._cell.limit_bytes)
+        except (TooLarge, CannotPack):
+            return False
+        return True
 
     def _stay(self, name: str, value: object) -> bool:
         """Keep the object here and send its handle, unless the notebook has it already."""

@@ -11,7 +11,6 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
-
 _REPLACED_FOR_EACH_CELL = "input"  # by ipykernel, after ``refresh``: never taken from the copy
 
 
