@@ -26,6 +26,7 @@ OWN_PREFIX = b'"perijove-own-'
 
 _CHANNELS = ("iopub", "shell", "control", "stdin")
 _AT_A_TIME = 256  # messages, before other kernels' sockets get their turn
+_DEFER_AT_MOST = 64  # turns that a reply waits for output
 
 Received = Callable[[str, list[bytes]], None]
 """Called with the channel and header, parent header, metadata, content, *buffers."""
@@ -68,6 +69,7 @@ class Channel:
         self._own: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._sockets = {name: self._open(context, name) for name in _CHANNELS}
         self._scheduled: set[str] = set()
+        self._deferred = 0
         self._closed = False
         for name, socket in self._sockets.items():
             self._loop.add_reader(socket.fileno(), self._drain, name)
@@ -104,7 +106,8 @@ class Channel:
     def drain_all(self) -> None:
         """Take what a kernel that has ended left in its sockets."""
         for name in _CHANNELS:
-            self._drain(name)
+            while not self._read(name):
+                pass
 
     def close(self) -> None:
         if self._closed:
@@ -140,20 +143,33 @@ class Channel:
         self._scheduled.discard(name)
         if self._closed:
             return
-        if name in ("shell", "control"):
-            self._drain("iopub")  # what a cell showed goes before its reply
+        if name == "shell" and not self._output_first():
+            self._schedule("shell")
+        elif not self._read(name):
+            self._schedule(name)
+
+    def _output_first(self) -> bool:
+        """What a cell showed goes before its reply; but replies do not wait for a thread that never stops printing."""
+        if self._read("iopub") or self._deferred >= _DEFER_AT_MOST:
+            self._deferred = 0
+            return True
+        self._deferred += 1
+        return False
+
+    def _read(self, name: str) -> bool:
+        """Take some messages; True when no more are to be had now."""
         socket = self._sockets[name]
         for _ in range(_AT_A_TIME):
             if name == "iopub" and not self._may_take():
-                return
+                return True
             try:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return
+                return True
             if name == "iopub":
                 self._flow.take(sum(map(len, parts)))
             self._dispatch(name, parts)
-        self._schedule(name)
+        return False
 
     def _dispatch(self, name: str, parts: list[bytes]) -> None:
         try:

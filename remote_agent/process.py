@@ -43,6 +43,14 @@ BIND_TIMEOUT_S = 10.0
 _FLUSH_TIMEOUT_S = 1.0
 _NICE = 10
 _KEPT_BACK = ("PERIJOVE_", "JPY_", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+_WARM_UP = {
+    # The first cell of any kernel pays for what IPython sets up lazily: let a cell that nobody sees be the first.
+    "code": "pass",
+    "silent": True,
+    "store_history": False,
+    "user_expressions": {"warm": "1"},
+    "allow_stdin": False,
+}
 BLANK_DEVICES: dict[str, str | None] = {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "none"}
 
 log = structlog.get_logger("perijove.agent")
@@ -183,6 +191,7 @@ class KernelProcess:
     async def _answers(self) -> str:
         reply = await self.channel.request("shell", "kernel_info_request", {}, READY_TIMEOUT_S)
         await self._heard.wait()
+        await self.channel.request("shell", "execute_request", _WARM_UP, READY_TIMEOUT_S)
         session: str = reply["header"]["session"]
         return session
 

@@ -86,7 +86,6 @@ class KernelStreams:
         everything travel twice. So a RESUME rewinds unless it is the one stream that follows its sibling.
         """
         client = self._client(envelope.stream)
-        self._replies.append(self._resumed(envelope.stream, client))
         is_sibling = (
             len(self._resumed_streams) == 1
             and envelope.stream not in self._resumed_streams
@@ -94,10 +93,11 @@ class KernelStreams:
         )
         if is_sibling:
             self._resumed_streams.append(envelope.stream)
-            return
-        self._resumed_streams = [envelope.stream]
-        self._resumed_at = envelope.ack
-        self.spool.rewind(envelope.ack)
+        else:
+            self._resumed_streams = [envelope.stream]
+            self._resumed_at = envelope.ack
+            self.spool.rewind(envelope.ack)
+        self._replies.append(self._resumed(envelope.stream, client))
 
     # to the client ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,79 @@
+/* A stand-in for libnvidia-ml.so.1: what NVML would say, read from a file at each call, so that tests change it live.
+ *
+ * One line per GPU in the file named by NVML_STAND_IN:  uuid|name|memory MiB|status|utilisation|pid,pid
+ * where status is the nvmlReturn_t that every question about the GPU gets (0 is well, 15 is "GPU is lost").
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct { char uuid[96], name[96], pids[256]; unsigned long long mib; int status; unsigned util; } gpu_t;
+typedef struct { unsigned long long total, free, used; } memory_t;
+typedef struct { unsigned gpu, memory; } utilization_t;
+typedef struct { unsigned pid; unsigned long long used; unsigned gi, ci; } process_t;
+
+static gpu_t gpus[16];
+
+static int look(void) {
+    int n = 0;
+    char line[1024];
+    const char *path = getenv("NVML_STAND_IN");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    if (!file) return -1;
+    while (n < 16 && fgets(line, sizeof line, file)) {
+        gpu_t *g = &gpus[n];
+        memset(g, 0, sizeof *g);
+        if (sscanf(line, "%95[^|]|%95[^|]|%llu|%d|%u|%255[0-9,]", g->uuid, g->name, &g->mib, &g->status, &g->util, g->pids) >= 5) n++;
+    }
+    fclose(file);
+    return n;
+}
+
+static int ask(void *handle, gpu_t **found) {
+    int n = look();
+    long index = (long)handle - 1;
+    if (n < 0) return 9; /* driver not loaded */
+    if (index < 0 || index >= n) return 15;
+    *found = &gpus[index];
+    return gpus[index].status;
+}
+
+int nvmlInitWithFlags(unsigned flags) { (void)flags; return look() < 0 ? 9 : 0; }
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlShutdown(void) { return 0; }
+const char *nvmlErrorString(int status) { return status == 15 ? "GPU is lost" : "Error"; }
+int nvmlDeviceGetCount_v2(unsigned *count) { int n = look(); if (n < 0) return 9; *count = (unsigned)n; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {
+    gpu_t *g; *handle = (void *)(long)(index + 1); return ask(*handle, &g);
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+    int n = look();
+    for (long i = 0; i < n; i++)
+        if (!strcmp(gpus[i].uuid, uuid)) { *handle = (void *)(i + 1); return gpus[i].status; }
+    return 6; /* not found */
+}
+int nvmlDeviceGetName(void *handle, char *out, unsigned size) {
+    gpu_t *g; int s = ask(handle, &g); if (!s) snprintf(out, size, "%s", g->name); return s;
+}
+int nvmlDeviceGetUUID(void *handle, char *out, unsigned size) {
+    gpu_t *g; int s = ask(handle, &g); if (!s) snprintf(out, size, "%s", g->uuid); return s;
+}
+int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
+    gpu_t *g; int s = ask(handle, &g); if (!s) { memory->total = memory->free = g->mib << 20; memory->used = 0; } return s;
+}
+int nvmlDeviceGetUtilizationRates(void *handle, utilization_t *rates) {
+    gpu_t *g; int s = ask(handle, &g); if (!s) { rates->gpu = g->util; rates->memory = 0; } return s;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_t *processes) {
+    gpu_t *g;
+    unsigned n = 0;
+    int s = ask(handle, &g);
+    if (s) return s;
+    char pids[256];
+    strcpy(pids, g->pids);
+    for (char *pid = strtok(pids, ","); pid; pid = strtok(NULL, ","), n++)
+        if (n < *count && processes) { memset(&processes[n], 0, sizeof *processes); processes[n].pid = (unsigned)atoi(pid); }
+    s = n > *count ? 7 : 0; /* insufficient size */
+    *count = n;
+    return s;
+}

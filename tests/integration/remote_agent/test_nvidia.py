@@ -1,0 +1,175 @@
+"""Real GPUs as the driver's library tells of them: a stand-in library, compiled here, is the lowest level there is.
+
+It has to be there before Python starts, so each test runs a program of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).with_name("nvml_stand_in.c")
+H100 = "GPU-11111111-2222-3333-4444-555555555555"
+A100 = "GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+BOTH = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|0|\n{A100}|NVIDIA A100-SXM4-40GB|40960|0|0|\n"
+
+Program = Callable[[str], Any]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler, so no stand-in for NVIDIA's library")
+    directory = tmp_path_factory.mktemp("nvml")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", SOURCE], check=True)
+    return directory
+
+
+@pytest.fixture
+def run(library: Path, tmp_path: Path) -> Program:
+    """Runs a program with ``state(text)`` to change the driver's world, and gives what it prints as JSON."""
+    state = tmp_path / "state"
+    state.write_text(BOTH)
+    preamble = f"""
+import asyncio, json, pathlib
+from perijove.remote_agent.gpus.nvidia import Nvidia
+from perijove.remote_agent.gpus.pool import GpuPool
+from perijove.remote_agent.errors import GpuUnavailable
+H100, A100, BOTH = {H100!r}, {A100!r}, {BOTH!r}
+state = pathlib.Path({str(state)!r}).write_text
+
+class Keeper:
+    held = []
+    def hold(self, name, lock_fd): self.held.append(name)
+    def let_go(self, name): self.held.remove(name)
+
+changes = []
+pool = GpuPool([], Nvidia(), Keeper(), lambda: changes.append([g.state.value for g in pool.view()]))
+
+async def refused(uuids):
+    try:
+        await pool.hold(uuids)
+    except GpuUnavailable as error:
+        return str(error)
+"""
+    environment = os.environ | {
+        "LD_LIBRARY_PATH": str(library),
+        "NVML_STAND_IN": str(state),
+        "PERIJOVE_GPU_LOCKS": str(tmp_path / "locks"),
+    }
+
+    def program(body: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", preamble + body], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return program
+
+
+def asynchronously(body: str) -> str:
+    indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    return f"async def main():\n{indented}\nasyncio.run(main())\n"
+
+
+def test_the_inventory_names_models_and_memory(run: Program) -> None:
+    gpus = run("print(json.dumps([gpu.model_dump(mode='json') for gpu in Nvidia().gpus()]))")
+    assert [(gpu["uuid"], gpu["model"], gpu["simulated"]) for gpu in gpus] == [
+        (H100, "H100", False),
+        (A100, "A100-40GB", False),
+    ]
+    assert gpus[0]["memory_bytes"] == 81559 << 20
+    assert gpus[0]["state"] == "free"
+
+
+def test_without_a_driver_there_are_no_gpus_and_no_error(run: Program) -> None:
+    assert run("import os; del os.environ['NVML_STAND_IN']; print(json.dumps(Nvidia().gpus()))") == []
+
+
+def test_a_gpu_is_bound_by_uuid_and_its_lock_is_kept_by_the_guard(run: Program) -> None:
+    shown = run(
+        asynchronously("""
+await pool.refresh()
+hold = await pool.hold([A100])
+held = [list(Keeper.held), [g.state.value for g in pool.view()], await refused([A100])]
+pool.give_back(hold)
+print(json.dumps([hold.environment, held, Keeper.held, [g.state.value for g in pool.view()]]))
+""")
+    )
+    environment, (kept, states, refusal), kept_after, states_after = shown
+    assert environment == {
+        "CUDA_VISIBLE_DEVICES": A100,
+        "NVIDIA_VISIBLE_DEVICES": A100,
+        "PERIJOVE_SIMULATED_GPU": None,
+    }
+    assert (kept, states) == ([A100], ["free", "held"])
+    assert "held by another kernel" in refusal
+    assert (kept_after, states_after) == ([], ["free", "free"])
+
+
+def test_a_gpu_that_others_use_is_foreign_and_not_bound(run: Program) -> None:
+    refusal, changes = run(
+        asynchronously("""
+await pool.refresh()
+state(BOTH.replace("|0|0|", "|0|0|4242", 1))
+refusal = await refused([H100, A100])
+await pool.refresh()
+print(json.dumps([refusal, changes]))
+""")
+    )
+    assert "in use by processes of others (process 4242)" in refusal
+    assert changes[-1] == ["foreign", "free"]
+
+
+def test_a_lock_of_another_agent_makes_a_gpu_foreign(run: Program) -> None:
+    refusal, changes = run(
+        asynchronously("""
+from perijove.remote_agent.gpus.gpu_lock import acquire
+await pool.refresh()
+theirs = acquire(H100)
+refusal = await refused([H100])
+await pool.refresh()
+theirs.release()
+await pool.refresh()
+print(json.dumps([refusal, changes]))
+""")
+    )
+    assert "held by another agent on this host" in refusal
+    assert changes[-2:] == [["foreign", "free"], ["free", "free"]]
+
+
+@pytest.mark.parametrize("world", ["BOTH.replace('|0|0|', '|15|0|', 1)", "BOTH.splitlines()[1]", "''"])
+def test_a_lost_gpu_is_said_to_be_lost(run: Program, world: str) -> None:
+    refusal, states = run(
+        asynchronously(f"""
+await pool.refresh()
+state({world})
+await pool.refresh()
+print(json.dumps([await refused([H100]), {{g.uuid: g.state.value for g in pool.view()}}]))
+""")
+    )
+    assert "is lost" in refusal
+    assert states[H100] == "lost"
+
+
+def test_a_kernel_that_computes_is_not_quiet(run: Program) -> None:
+    quiet = run(
+        asynchronously("""
+await pool.refresh()
+hold = await pool.hold([H100])
+before = await pool.quiet(hold)
+state(BOTH.replace("|0|0|", "|0|37|", 1))
+print(json.dumps([before, await pool.quiet(hold)]))
+""")
+    )
+    assert quiet == [True, False]

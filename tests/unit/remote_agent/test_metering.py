@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from perijove.remote_agent.metering import LeaseMeter, Phase
+
+MS = 1_000_000
+
+
+def test_time_counts_as_the_phase_it_was_spent_in() -> None:
+    meter = LeaseMeter("l", 100 * MS)
+    meter.enter(Phase.IDLE, 120 * MS)
+    meter.enter(Phase.BUSY, 150 * MS)
+    report = meter.report(157 * MS)
+    assert (report.starting_ms, report.idle_ms, report.busy_ms) == (20, 30, 7)
+
+
+def test_a_closed_meter_stands_still() -> None:
+    meter = LeaseMeter("l", 0)
+    final = meter.close(5 * MS)
+    assert meter.report(90 * MS) == final
+    meter.enter(Phase.BUSY, 95 * MS)
+    assert meter.report(99 * MS) == final
+
+
+@given(st.lists(st.tuples(st.sampled_from(Phase), st.integers(0, 3 * MS)), max_size=200))
+def test_many_short_phases_lose_less_than_a_millisecond_each_kind(steps: list[tuple[Phase, int]]) -> None:
+    meter = LeaseMeter("l", 0)
+    now = 0
+    for phase, spent in steps:
+        meter.enter(phase, now)
+        now += spent
+    report = meter.report(now)
+    total = report.starting_ms + report.busy_ms + report.idle_ms
+    assert now // MS - 2 <= total <= now // MS
+
+
+def test_a_clock_that_stands_still_counts_nothing_twice() -> None:
+    meter = LeaseMeter("l", 10 * MS)
+    assert meter.report(10 * MS) == meter.report(10 * MS)
+    assert meter.report(9 * MS).starting_ms == 0

@@ -1,0 +1,81 @@
+"""Who prints faster than the notebook takes waits (docs/protocol.md §5, bounded output)."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from pathlib import Path
+
+import pytest
+from perijove.remote_agent.runtime.output import OutputGate
+
+
+@pytest.fixture
+def flow(tmp_path: Path) -> Path:
+    path = tmp_path / "flow"
+    path.write_bytes(bytes(8))
+    return path
+
+
+def take(flow: Path, total: int) -> None:
+    with flow.open("r+b") as file:
+        file.write(struct.pack("<Q", total))
+
+
+def waits(gate: OutputGate, name: str = "printer") -> threading.Thread:
+    thread = threading.Thread(target=gate.wait, name=name, daemon=True)
+    thread.start()
+    thread.join(0.05)
+    return thread
+
+
+def test_a_producer_waits_until_enough_was_taken(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=100)
+    gate.has_reader = True
+    gate.count([b"x" * 100])
+    gate.wait()
+    gate.count([b"x"])
+    waiting = waits(gate)
+    assert waiting.is_alive()
+    take(flow, 1)
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_what_nobody_can_hear_does_not_count(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=10)
+    gate.count([b"x" * 100])
+    gate.wait()
+
+
+@pytest.mark.parametrize("name", ["IOPub", "Control", "Shell channel", "Heartbeat"])
+def test_the_threads_that_keep_a_kernel_alive_never_wait(flow: Path, name: str) -> None:
+    gate = OutputGate(flow, limit_bytes=10)
+    gate.has_reader = True
+    gate.count([b"x" * 100])
+    assert not waits(gate, name).is_alive()
+
+
+def test_text_that_is_written_and_not_yet_published_counts(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=10)
+    gate.wait(pending_bytes=10)
+    waiting = threading.Thread(target=gate.wait, args=(11,), daemon=True)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+
+
+def test_an_interrupt_ends_the_wait_of_the_main_thread(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=10)
+    gate.has_reader = True
+    gate.count([b"x" * 100])
+    threading.Timer(0.05, gate.interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        gate.wait()
+
+
+def test_an_interrupt_that_the_event_loop_delivered_is_not_raised_again(flow: Path) -> None:
+    gate = OutputGate(flow)
+    gate.interrupt()
+    gate.interrupt_delivered()
+    gate.wait()
