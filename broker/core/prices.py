@@ -30,7 +30,7 @@ class PriceBook:
         named = [price for price in self.gpus if model_matches(price.model, model)]
         if named:
             return max(named, key=lambda price: len(price.model)).microdollars_per_second
-        roomy = [price for price in self.gpus if price.memory_gib * GIB * 93 // 100 >= memory_bytes]
+        roomy = [price for price in self.gpus if price.memory_gib * GIB * 102 // 100 >= memory_bytes]
         if roomy:
             return min(price.microdollars_per_second for price in roomy)
         return max(price.microdollars_per_second for price in self.gpus)

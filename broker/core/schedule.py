@@ -102,6 +102,9 @@ class _Plan:
     joined: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # users granted on a host just now
     waiting: Counter[frozenset[str]] = field(default_factory=Counter)
     _bundles: dict[Choice, list[_Bundle]] = field(default_factory=dict)
+    # GPUs only become fewer within a plan: what is used up stays so, and long queues need not look again.
+    _used_up: set[Choice] = field(default_factory=set)
+    _scarcities: dict[tuple[Choice, ...], str] = field(default_factory=dict)
 
     def decide(self, requests: list[Request]) -> list[Decision]:
         self._reserve(requests)
@@ -159,15 +162,19 @@ class _Plan:
 
     def _place(self, request: Request, choice: Choice, waits_for_home: bool) -> Grant | None:
         """The best fitting free GPUs for one choice: at home, else the smallest that do on the fullest host."""
+        if choice in self._used_up and request.kernel_id != self.reserver:
+            return None
         best: tuple[tuple[object, ...], Host, list[Gpu]] | None = None
+        room = False
         for bundle in self._bundles_of(choice):
             host = bundle.host
+            free = self._free(bundle, request.kernel_id) if host.connected else []
+            if len(free) < choice.count:
+                continue
+            room = True
             if waits_for_home and host.agent_id != request.home:
                 continue
             if not self._usable(host, request):
-                continue
-            free = self._free(bundle, request.kernel_id)
-            if len(free) < choice.count:
                 continue
             rank = (
                 host.agent_id != request.home,
@@ -179,6 +186,8 @@ class _Plan:
             )
             if best is None or rank < best[0]:
                 best = (rank, host, free)
+        if not room:
+            self._used_up.add(choice)
         if best is None:
             return None
         _, host, free = best
@@ -187,6 +196,7 @@ class _Plan:
     def _grant(self, request: Request, host: Host, gpus: tuple[Gpu, ...]) -> Grant:
         self.taken.update((host.agent_id, gpu.uuid) for gpu in gpus)
         self.joined[host.agent_id].add(request.user)
+        self._scarcities.clear()
         self.shares[request.user] = self.shares.get(request.user, 0.0) + HELD_GPU_WEIGHT_S * len(gpus)
         return Grant(request.kernel_id, host.agent_id, gpus)
 
@@ -257,15 +267,15 @@ class _Plan:
 
     def _wait(self, request: Request, possible: list[Choice], waits_for_home: bool) -> Wait:
         bundles = [bundle for choice in possible for bundle in self._bundles_of(choice)]
-        home = next((host for host in self.hosts if host.agent_id == request.home), None)
+        models = frozenset(bundle.model for bundle in bundles)
+        home = next((host for host in self.hosts if host.agent_id == request.home), None) if request.home else None
         if not request.present:
             why = "its notebook is away"
         elif waits_for_home and home is not None:
             state = "has no free GPU" if home.connected else "is out of contact"
             why = f"{home.name}, which has its variables, {state}"
         else:
-            why = self._scarcity(request, possible, bundles)
-        models = frozenset(bundle.model for bundle in bundles)
+            why = self._scarcities.get(tuple(possible)) or self._scarcity(request, possible, bundles)
         return Wait(request.kernel_id, self._wait_text(request, why, models), self._again_at(request))
 
     def _wait_text(self, request: Request, why: str, models: frozenset[str] = frozenset()) -> str:
@@ -288,6 +298,7 @@ class _Plan:
                 return f"{text}, the rest is kept for a request for several"
             if not all(self._usable(bundle.host, request) for bundle in bundles):
                 return f"{text}, the rest is on hosts that cannot take this kernel now"
+        self._scarcities[tuple(possible)] = text  # where it is the same for everyone
         return text
 
     def _no_such_gpu(self, spec: GpuSpec) -> str:
