@@ -29,10 +29,10 @@ def _installed_roots() -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file as it is now; ``relative`` is its path below the folder that is on ``sys.path``."""
+    """One file as it is now; ``relative`` is its path below the folder on ``sys.path``."""
 
     relative: str
-    path: Path
+    content: bytes
     sha256: str
     imports: frozenset[str]
 
@@ -119,7 +119,7 @@ class ProjectSources:
             content = path.read_bytes()
         except OSError:
             return None
-        file = SourceFile(relative, path, hashlib.sha256(content).hexdigest(), _top_level_imports(content))
+        file = SourceFile(relative, content, hashlib.sha256(content).hexdigest(), _top_level_imports(content))
         self._read[path] = (stamp, file)
         return file
 

@@ -162,7 +162,7 @@ class Outgoing:
     def _add_files(self, modules: Iterable[str]) -> None:
         for file in self._project.offer(modules):
             self._files[file.relative] = {"buffer": len(self._writer.buffers), "sha256": file.sha256}
-            self._writer.buffers.append(file.path.read_bytes())
+            self._writer.buffers.append(file.content)
 
 
 def _refuse_at_sight(group: Group) -> None:

@@ -59,7 +59,9 @@ class VariableSync:
         self._scope = Scope(shell.user_ns, self._stand)
         self._values: weakref.WeakValueDictionary[str, RemoteValue] = weakref.WeakValueDictionary()
         self._drops: deque[str] = deque()
+        self._dropping: list[str] = []
         self._claims: list[str] = []
+        self._deleting: dict[str, int] = {}
         self._incarnation: str | None = None
         self._witnesses: dict[str, object] = {}
         self._result: tuple[bool, object] = (False, None)
@@ -133,9 +135,9 @@ class VariableSync:
         return set(names)
 
     def _take_deleted(self, variables: dict[str, object]) -> dict[str, int]:
-        deleted = self._coherence.deleted(variables)
-        self._coherence.drop(deleted)
-        return deleted
+        """Said again with every cell until one is confirmed: a cell may never arrive."""
+        self._deleting = self._coherence.deleted(variables)
+        return self._deleting
 
     def _loose(self) -> dict[str, str]:
         """Names that alone hold their RemoteValue: the cell may free the object by deleting the name."""
@@ -148,11 +150,18 @@ class VariableSync:
 
     def _errands(self) -> dict[str, Any]:
         """What goes along with every message: handles nobody holds any more, and lent ones we keep."""
-        drops: list[str] = []
         while self._drops:
-            drops.append(self._drops.popleft())
-        claims, self._claims = self._claims, []
-        return {"drops": drops, "claims": claims}
+            self._dropping.append(self._drops.popleft())
+        return {"drops": list(self._dropping), "claims": list(self._claims)}
+
+    def _errands_done(self) -> None:
+        """The kernel answered, so it did what was asked along with the question."""
+        self._dropping.clear()
+        self._claims.clear()
+        self._coherence.drop(self._deleting)
+        self._deleting = {}
+        self._coherence.settle()
+        self._project.settle()
 
     # -- while a cell runs -----------------------------------------------------------------------------------
 
@@ -184,8 +193,7 @@ class VariableSync:
         ``VariableConflict`` for a name changed on both sides, ``CannotTravel`` for an ``--out`` that cannot come."""
         with self._lock:
             self._meet(returned)
-            self._coherence.settle()
-            self._project.settle()
+            self._errands_done()
             incoming = self._apply(returned, forced=False)
             self._witnesses = {}
             self._result = incoming.result
@@ -234,7 +242,9 @@ class VariableSync:
                 value._lost = True
             self._values.clear()
             self._drops.clear()
+            self._dropping.clear()
             self._claims.clear()
+            self._deleting = {}
             self._incarnation = None
 
     def fetch(self, names: Sequence[str]) -> None:
@@ -256,8 +266,7 @@ class VariableSync:
         answer = self._question(question.manifest, question.buffers)
         with self._lock:
             self._meet(answer)
-            self._coherence.settle()
-            self._project.settle()
+            self._errands_done()
         for message in answer.manifest.get("broken", {}).values():
             raise CannotTravel(message)
 
@@ -283,6 +292,8 @@ class VariableSync:
         value = RemoteValue(handle, about, self._fetch_value, lambda: self.place)
         if handle in self._drops:
             self._drops.remove(handle)
+        if handle in self._dropping:
+            self._dropping.remove(handle)
         self._values[handle] = value
         weakref.finalize(value, self._drops.append, handle).atexit = False
         return value

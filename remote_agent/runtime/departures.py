@@ -170,7 +170,7 @@ class Departures:
         if name == RESULT:
             return self._stay(name, module)
         known = self._records.agreed.get(name)
-        if known is None or known.fingerprint != fingerprint:
+        if known is None or known.fingerprint != fingerprint or name in self._cell.owed:
             base = self._records.version(name)
             handle = self._records.held.hold(module)
             self._modules[name] = {

@@ -1,8 +1,9 @@
 """The notebook's own modules (files beside it, not installed packages) in the kernel.
 
 The notebook sends their sources by content hash. They are written to a folder of this process, which goes first on
-``sys.path``. A changed module that is already imported is executed again in place, so that ``helpers.f`` is the new
-one; where that fails, or where ``from helpers import f`` may have copied the old ``f``, the cell is told.
+``sys.path``. A changed module that is already imported is executed again in place, so that ``helpers.f`` is the
+new one; where that fails, the cell is told to restart. A name that a cell copied out of it (``from helpers import f``)
+stays what it was, as it does at home.
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ def test_classes_of_the_notebook_keep_identity_both_ways(notebook):
     notebook.local(IMPORTS + DEFINITIONS)
     assert notebook.gpu("isinstance(child, Child) and child.hello()") == "child base 4 3"
     notebook.gpu(
-        "c2 = Child.make(); r2 = dataclasses.replace(record, a=7); p = Point(1, 2); e = Colour.BLUE; f = Flags.A | Flags.B\n"
-        "n2 = node; t2 = table; t2['new']; extra = child.extra"
+        "c2 = Child.make(); r2 = dataclasses.replace(record, a=7); p = Point(1, 2); e = Colour.BLUE\n"
+        "f = Flags.A | Flags.B\nn2 = node; t2 = table; t2['new']; extra = child.extra"
     )
     ns = notebook.ns
     assert type(ns["c2"]) is ns["Child"]
@@ -166,7 +166,8 @@ def test_functions_live_on_the_other_namespace(notebook):
         "bonus = 100\n"
         "@deco\ndef g(x): return x * factor\n"
         "factor = 2\n"
-        "def counter():\n    n = 0\n    def tick():\n        nonlocal n\n        n += 1\n        return n\n    return tick\n"
+        "def counter():\n    n = 0\n    def tick():\n        nonlocal n\n        n += 1\n        return n\n"
+        "    return tick\n"
         "tick = counter(); tick()\n"
         "@functools.lru_cache(maxsize=8)\ndef fib(n): return n if n < 2 else fib(n-1) + fib(n-2)\n"
         "def even(n): return n == 0 or odd(n - 1)\n"
@@ -247,14 +248,16 @@ def test_tensors(notebook):
     notebook.local(
         "import torch\nbase = torch.arange(10_000.)\nview = base[10:20]\nw = torch.ones(3, requires_grad=True)\n"
         "net = torch.nn.Linear(2, 2)\nbf = torch.ones(4, dtype=torch.bfloat16)\nlone = torch.zeros(10**6)[5:8]\n"
-        "strided = torch.arange(6.).reshape(2, 3).t()\nsparse = torch.eye(3).to_sparse()\nc = torch.ones(2, dtype=torch.cfloat).conj()"
+        "strided = torch.arange(6.).reshape(2, 3).t()\nsparse = torch.eye(3).to_sparse()\n"
+        "c = torch.ones(2, dtype=torch.cfloat).conj()"
     )
     assert notebook.gpu("view[0] = -1\nfloat(base[10]), w.requires_grad, w.is_leaf") == (-1.0, True, True)
     ns = notebook.ns
     assert float(ns["base"][10]) == -1
     assert ns["view"].data_ptr() == ns["base"].data_ptr() + 40
     notebook.gpu(
-        "(w * 2).sum().backward()\nout = net(torch.ones(2)).detach()\nb2 = bf * 2\nst = strided.clone()\nsp = sparse * 2"
+        "(w * 2).sum().backward()\nout = net(torch.ones(2)).detach()\nb2 = bf * 2\n"
+        "st = strided.clone()\nsp = sparse * 2"
     )
     assert ns["out"].shape == (2,)
     assert str(ns["b2"].dtype) == "torch.bfloat16"

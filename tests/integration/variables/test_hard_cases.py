@@ -212,7 +212,8 @@ def test_last_results_and_private_names(notebook):
 
 def test_figures_and_widgets_stay(notebook):
     notebook.gpu(
-        "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nplt.close(fig)"
+        "import matplotlib; matplotlib.use('agg'); import matplotlib.pyplot as plt\n"
+        "fig, ax = plt.subplots()\nplt.close(fig)"
     )
     assert isinstance(notebook.ns["fig"], RemoteValue)
     assert isinstance(notebook.ns["ax"], RemoteValue)
@@ -224,7 +225,7 @@ def test_figures_and_widgets_stay(notebook):
 def test_a_bad_alias_takes_nothing_down(notebook):
     notebook.local("import threading\na = [1]\nodd = {'a': a, 'lock': threading.Lock()}")
     assert notebook.gpu("a.append(2)\na") == [1, 2]
-    with pytest.raises(CannotTravel, match="variable 'odd'.*it holds a lock"):
+    with pytest.raises(CannotTravel, match=r"variable 'odd'.*it holds a lock"):
         notebook.gpu("odd")
 
 
