@@ -150,7 +150,8 @@ class Notebook:
 
     @property
     def execution_count(self) -> int:
-        return int(self.shell.execution_count)
+        """The number of the running cell. The shell's own ``execution_count`` is already the next one's."""
+        return int(self.shell.displayhook.prompt_count)
 
     def parent_header(self) -> Document:
         """The header of the front-end's request that is being run; one of our own in a terminal."""

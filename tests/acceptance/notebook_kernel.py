@@ -132,5 +132,18 @@ class NotebookKernel:
                 self.seen += message["content"]["text"]
         return self.seen
 
+    def wait_for_display(self, message_id: str, text: str, timeout_s: float = 30.0) -> str:
+        """Wait until a cell that is running shows ``text`` in a display; returns the display's text."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            try:
+                message = self.client.get_iopub_msg(timeout=0.2)
+            except Empty:
+                continue
+            shown = str(message["content"].get("data", {}).get("text/plain", ""))
+            if message["parent_header"].get("msg_id") == message_id and text in shown:
+                return shown
+        raise TimeoutError(f"{text!r} was not shown within {timeout_s} s")
+
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()
