@@ -176,7 +176,9 @@ class VariableSync:
 
     def _answer(self, name: str) -> Parcel:
         shell, outgoing = self._shell, Outgoing(self._coherence, self._project, self._scope)
-        if name not in shell.user_ns or name in shell.user_ns_hidden or name.startswith("__"):
+        is_result = name[:1] == "_" and name[1:].isdecimal()  # IPython hides these, and a cell may use them
+        is_internal = name in shell.user_ns_hidden or name.startswith("__")
+        if name not in shell.user_ns or (is_internal and not is_result):
             return Parcel({"found": False})
         if not is_user_name(name, shell.user_ns, shell.user_ns_hidden):
             outgoing.add_fleeting(name, shell.user_ns[name])

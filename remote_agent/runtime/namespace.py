@@ -180,9 +180,11 @@ class RemoteNamespace:
             return (False, None)
         outputs = self._records.user_ns["_oh"]
         value = outputs.pop(newest[0])
-        self._records.user_ns.pop(f"_{newest[0]}", None)
+        for names in (self._records.user_ns, self._records.shell.user_ns_hidden):
+            names.pop(f"_{newest[0]}", None)
         hook = self._shell.displayhook
         for name in LAST_RESULTS:
             setattr(hook, name, "")
-        self._shell.push(dict.fromkeys(LAST_RESULTS, ""), interactive=False)  # the hook also looks at user_ns_hidden
+        # The hook goes on with ``_`` only where it finds its own in the hidden names, too.
+        self._shell.push(dict.fromkeys(LAST_RESULTS, ""), interactive=False)  # type: ignore[no-untyped-call]
         return (True, value)

@@ -12,7 +12,6 @@ from . import code
 from .handles import Scope
 from .parcel import Buffer
 
-_STAND_INS = frozenset({"user_namespace", "named_class", "remote_object"})
 ClassFinder = Callable[[str, str], type]
 
 
@@ -50,16 +49,24 @@ class _Segments(io.RawIOBase):
 
 
 class Unpacker(pickle.Unpickler):
-    """Replaces the stand-ins of ``code`` by this interpreter's namespace, classes and held objects."""
+    """Replaces the stand-ins of ``code`` by this interpreter's namespace, classes and held objects.
+
+    The replacements are functions that know nothing of the unpickler: it remembers them, and a cycle would keep every
+    loaded value alive until the garbage collector comes by.
+    """
 
     def __init__(self, stream: Any, buffers: Sequence[Buffer], scope: Scope, find_class_named: ClassFinder) -> None:
         super().__init__(stream, buffers=iter(buffers))
-        self._scope = scope
-        self._find_class_named = find_class_named
+        self._user_ns = scope.user_ns
+        self._stand_ins: dict[str, Callable[..., object]] = {
+            "user_namespace": lambda: scope.user_ns,
+            "named_class": lambda tracker, name: code.find_tracked_class(tracker) or find_class_named(tracker, name),
+            "remote_object": scope.resolve,
+        }
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == code.__name__ and name in _STAND_INS:
-            return getattr(self, f"_{name}")
+        if module == code.__name__ and name in self._stand_ins:
+            return self._stand_ins[name]
         if module == "__main__":
             return self._find_in_namespace(name)
         return super().find_class(module, name)
@@ -67,21 +74,12 @@ class Unpacker(pickle.Unpickler):
     def _find_in_namespace(self, name: str) -> Any:
         first, *rest = name.split(".")
         try:
-            found = self._scope.user_ns[first]
+            found = self._user_ns[first]
         except KeyError:
             raise AttributeError(f"there is no {first!r} in the notebook's namespace") from None
         for part in rest:
             found = getattr(found, part)
         return found
-
-    def _user_namespace(self) -> Any:
-        return self._scope.user_ns
-
-    def _named_class(self, tracker_id: str, name: str) -> type:
-        return code.find_tracked_class(tracker_id) or self._find_class_named(tracker_id, name)
-
-    def _remote_object(self, handle: str, about: dict[str, Any]) -> object:
-        return self._scope.resolve(handle, about)
 
 
 def unpack(

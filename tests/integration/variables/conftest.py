@@ -98,6 +98,7 @@ class Notebook:
         has_result, value = self.sync.result()
         if has_result:
             self.shell.displayhook.update_user_ns(value)
+            self.shell.execution_count += 1
         return value
 
     def remote(self, expression: str) -> str:

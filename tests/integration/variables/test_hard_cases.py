@@ -196,18 +196,21 @@ def test_last_results_and_private_names(notebook):
     assert notebook.gpu("use() + _helper[0]") == 10
     notebook.local("_helper = [6]")
     assert notebook.gpu("use()") == 6
-    value = notebook.gpu("bytearray(2_000_000)")
+    value = notebook.gpu("class Big(list): pass\nBig([0]) * 500_000; Big(range(500_000))")
     assert isinstance(value, RemoteValue)
-    assert notebook.gpu("len(_)") == 2_000_000
+    assert notebook.gpu("len(_)") == 500_000
+    number = next(key for key, held in notebook.ns["Out"].items() if held is value)
+    assert notebook.gpu(f"len(_{number})") == 500_000
     del value
     notebook.shell.user_ns["Out"].clear()
     for name in [name for name in notebook.ns if name.strip("_0123456789") == "" and name]:
         notebook.ns[name] = ""
     for name in ("_", "__", "___"):
         setattr(notebook.shell.displayhook, name, "")
+    notebook.shell.user_ns_hidden.clear()
     gc.collect()
     assert notebook.gpu("0") == 0
-    assert notebook.remote("len([o for o in __import__('gc').get_objects() if isinstance(o, bytearray)])") == "0"
+    assert notebook.remote("len([o for o in __import__('gc').get_objects() if type(o).__name__ == 'Big'])") == "0"
 
 
 def test_figures_and_widgets_stay(notebook):

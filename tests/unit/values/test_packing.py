@@ -157,8 +157,8 @@ def test_what_is_bound_to_its_process_is_refused_at_any_depth(scope, make, why):
             value.close()
 
 
-def test_nothing_pickled_is_kept_alive(scope):
-    """A pickler that lives until the garbage collector comes by would hold GPU memory that the user freed."""
+def test_nothing_pickled_or_loaded_is_kept_alive(scope):
+    """A (un)pickler that lives until the garbage collector comes by would hold GPU memory that the user freed."""
     value = np.zeros(10_000)
     odd = {1, 2}, threading.Lock(), value
     gone = weakref.ref(value), weakref.ref(odd[0])
@@ -168,8 +168,11 @@ def test_nothing_pickled_is_kept_alive(scope):
             pack([odd], scope)
         pack([[value]], scope).fingerprint()
         survey(odd, scope)
-        del value, odd
-        assert [each() for each in gone] == [None, None]
+        exec("def f(): pass", scope.user_ns)
+        loaded = round_trip([scope.user_ns["f"], np.zeros(10_000)], scope)
+        gone = (*gone, weakref.ref(loaded[1]))
+        del value, odd, loaded
+        assert [each() for each in gone] == [None, None, None]
     finally:
         gc.enable()
 
