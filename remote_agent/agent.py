@@ -196,7 +196,7 @@ class _Agent:
                 process.sample_memory_kills()
                 lease = kernel.lease
                 quiet = lease is None or await self._gpus.quiet(lease.hold)
-                if await kernel.use.look(process, quiet=quiet):
+                if await kernel.use.look(process.mark, quiet=quiet):
                     self._kernels.say_activity(kernel)
 
 

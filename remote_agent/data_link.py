@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketExcepti
 from ..wire.envelope import Envelope, Kind, pack, unpack
 from ..wire.errors import PerijoveError
 from .dialing import Dial
-from .streams import KernelStreams
+from .streams import Arrival, KernelStreams
 
 ACK_AFTER_S = 0.05
 _FIRST_RETRY_S = 0.05
@@ -37,7 +37,7 @@ class DataLink:
         dial: Dial,
         incarnation: bytes,
         streams: KernelStreams,
-        deliver: Callable[[bytes], None],
+        deliver: Callable[[Arrival], None],
         blob_request: Callable[[Envelope], None],
         room_made: Callable[[], None],
     ) -> None:
@@ -113,9 +113,9 @@ class DataLink:
             self._blob_request(envelope)
             return
         was_full = self._streams.spool.full
-        frame = self._streams.receive(envelope)
-        if frame is not None:
-            self._deliver(bytes(frame))
+        arrival = self._streams.receive(envelope)
+        if arrival is not None:
+            self._deliver(arrival)
         if was_full:
             self._room_made()
         if envelope.kind is Kind.DATA and self._ack_timer is None:

@@ -31,12 +31,12 @@ from ..wire.errors import PerijoveError
 from .allowances import Allowances
 from .boot_clock import Clock
 from .errors import KernelStartFailed, ProcessGone
+from .gpu_use import GpuUse
 from .gpus.pool import NOTHING_HELD, GpuPool, Hold
 from .metering import LeaseMeter, Phase
 from .premises import Premises
 from .process import BLANK_DEVICES, KernelProcess
 from .spares import Spares
-from .telemetry import GpuUse
 
 _INTERRUPT_TIMEOUT_S = 2.0
 log = structlog.get_logger("perijove.agent")
@@ -362,7 +362,7 @@ class Kernels:
             if not await process.idle_within(_INTERRUPT_TIMEOUT_S):
                 return "a cell was running and did not stop"
         process.streams.stop_accepting()
-        await kernel.use.look(process)
+        await kernel.use.look(process.mark)
         if not kernel.use.keepable:
             return "the kernel was using the GPU"
         try:

@@ -12,31 +12,39 @@ _EXECUTE = b'"execute_request"'
 
 
 class PendingCells:
+    """In the order in which they were sent; each with its client's stream and its place there."""
+
     def __init__(self) -> None:
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, tuple[bytes, int]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def request_sent(self, header: bytes) -> bool:
+    @property
+    def running(self) -> tuple[bytes, int] | None:
+        """Stream and seq of the first cell that is not finished."""
+        return next(iter(self._waiting.values()), None)
+
+    def request_sent(self, header: bytes, stream: bytes = b"", seq: int = 0) -> bool:
         """A client's message on shell; returns whether the kernel became busy by it."""
-        if _EXECUTE not in header:
-            return False
-        message = json.loads(header)
-        if message.get("msg_type") != "execute_request":
+        if not is_cell(header):
             return False
         was_busy = bool(self._waiting)
-        self._waiting.add(message["msg_id"])
+        self._waiting[json.loads(header)["msg_id"]] = (stream, seq)
         return not was_busy
 
     def status_seen(self, parts: list[bytes]) -> bool:
         """An IOPub message (header, parent header, metadata, content); returns whether the kernel became idle."""
-        if b'"idle"' not in parts[3] or b'"status"' not in parts[0] or _EXECUTE not in parts[1]:
+        if not self._waiting or _EXECUTE not in parts[1] or b'"status"' not in parts[0] or b'"idle"' not in parts[3]:
             return False
-        if not self._waiting:
+        if json.loads(parts[0]).get("msg_type") != "status":
             return False
-        self._waiting.discard(json.loads(parts[1]).get("msg_id"))
+        self._waiting.pop(json.loads(parts[1]).get("msg_id"), None)
         return not self._waiting
 
     def clear(self) -> None:
         self._waiting.clear()
+
+
+def is_cell(header: bytes) -> bool:
+    return _EXECUTE in header and json.loads(header).get("msg_type") == "execute_request"

@@ -30,17 +30,19 @@ from .data_link import DataLink
 from .death import Reason, out_of_memory_kills, why_it_ended
 from .dialing import Dial
 from .errors import KernelStartFailed
+from .interrupts import shell_seq_of
 from .overflow import Overflow
-from .pending_cells import PendingCells
+from .pending_cells import PendingCells, is_cell
 from .premises import Premises
 from .runtime.environment import AGENT_PID, BLOB_DIR, FLOW_FILE, MARK, START_NICE
 from .spool import Spool
 from .strays import end_marked
-from .streams import KernelStreams
+from .streams import Arrival, KernelStreams
 
 READY_TIMEOUT_S = 60.0
 BIND_TIMEOUT_S = 10.0
 _FLUSH_TIMEOUT_S = 1.0
+_SHUTDOWN_TIMEOUT_S = 1.0
 _NICE = 10
 _KEPT_BACK = ("PERIJOVE_", "JPY_", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _WARM_UP = {
@@ -81,6 +83,7 @@ class KernelProcess:
         self._session = ""
         self._niced = False
         self._ending = False
+        self._served = False
         self._kills_before = out_of_memory_kills()
         self._popen: subprocess.Popen[bytes] | None = None
         self._heard = asyncio.Event()
@@ -127,7 +130,7 @@ class KernelProcess:
 
     # life -------------------------------------------------------------------------------------------------------
 
-    def spawn(self) -> None:
+    def spawn(self, *, low_priority: bool) -> None:
         """Start the process. Must run in the main thread: the parent-death signal comes when the *thread* ends."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(_KEPT_BACK)}
         environment |= {
@@ -138,7 +141,7 @@ class KernelProcess:
             "CUDA_VISIBLE_DEVICES": "",  # a spare that touched a GPU would be a bug
             "NVIDIA_VISIBLE_DEVICES": "none",
         }
-        if _may_raise_priority():
+        if low_priority and _may_raise_priority():
             environment[START_NICE] = str(_NICE)
             self._niced = True
         with (self.directory / "errors").open("wb") as errors:
@@ -206,6 +209,7 @@ class KernelProcess:
         reply = await self.channel.request("control", "perijove_bind_request", content, BIND_TIMEOUT_S)
         if reply["content"].get("status") != "ok":
             raise KernelStartFailed(f"the kernel could not be set up: {reply['content'].get('evalue', '')}")
+        self._served = True
 
     def wake_up(self) -> None:
         """It starts at a low priority, so as not to disturb running cells; from now on it is one that runs them."""
@@ -218,8 +222,16 @@ class KernelProcess:
                 os.setpriority(os.PRIO_PROCESS, int(thread), 0)
 
     async def end(self) -> None:
-        """Kill it and everything it started, and wait until all are gone."""
+        """End it and everything it started, and wait until all are gone.
+
+        One that served and is idle is asked first, so that ``atexit`` handlers run as after any kernel's shutdown.
+        """
         self._ending = True
+        if self._served and not self.busy and self.alive:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SHUTDOWN_TIMEOUT_S):
+                    await self.channel.request("control", "shutdown_request", {"restart": False}, _SHUTDOWN_TIMEOUT_S)
+                    await asyncio.shield(self.ended)
         self._signal_group(signal.SIGKILL)
         await asyncio.to_thread(end_marked, self._mark)
         await asyncio.wait({self.ended}, timeout=BIND_TIMEOUT_S)
@@ -269,30 +281,36 @@ class KernelProcess:
             self.streams.spool.append(encode_frame(channel, parts))
             self.link.wake()
 
-    def _from_client(self, frame: bytes) -> None:
-        message = decode_frame(frame)
+    def _from_client(self, arrival: Arrival) -> None:
+        message = decode_frame(arrival.frame)
         header = bytes(message.header)
         if message.channel == "control" and b'"interrupt_request"' in header:
-            self.interrupt()
-            self._answer_interrupt(header)
+            shell_seq = shell_seq_of(bytes(message.metadata))
+            if self.streams.interrupts.arrived(arrival.stream, shell_seq, self.cells.running):
+                self.interrupt()
+            self._answer(header, "control", "interrupt_reply", b'{"status": "ok"}')
             return
         if message.channel not in ("shell", "control", "stdin"):
             return
-        if message.channel == "shell" and self.cells.request_sent(header):
-            self._idle.clear()
-            self.on_activity()
+        if message.channel == "shell":
+            if self.streams.interrupts.is_cancelled(arrival.stream, arrival.seq) and is_cell(header):
+                self._answer(header, "shell", "execute_reply", b'{"status": "aborted"}')
+                return
+            if self.cells.request_sent(header, arrival.stream, arrival.seq):
+                self._idle.clear()
+                self.on_activity()
         self.channel.send(message.channel, message.parts)
 
-    def _answer_interrupt(self, request: bytes) -> None:
-        """What the kernel itself would answer, at once, with the busy and idle that belong to any request."""
+    def _answer(self, request: bytes, channel: str, reply: str, content: bytes) -> None:
+        """Answer in the kernel's place, with the busy and idle that belong to any request."""
         answers: list[tuple[str, str, bytes]] = [
             ("iopub", "status", b'{"execution_state": "busy"}'),
-            ("control", "interrupt_reply", b'{"status": "ok"}'),
+            (channel, reply, content),
             ("iopub", "status", b'{"execution_state": "idle"}'),
         ]
-        for channel, msg_type, content in answers:
+        for where, msg_type, said in answers:
             header = message_header(msg_type, new_incarnation().hex(), self._session)
-            self.streams.spool.append(encode_frame(channel, [header, request, b"{}", content]))
+            self.streams.spool.append(encode_frame(where, [header, request, b"{}", said]))
         self.link.wake()
 
 
@@ -328,10 +346,10 @@ def _tell(gone: asyncio.Future[None]) -> None:
         gone.set_result(None)
 
 
-def start_process(workshop: Workshop) -> KernelProcess:
+def start_process(workshop: Workshop, *, low_priority: bool) -> KernelProcess:
     process = KernelProcess(workshop, new_incarnation())
     try:
-        process.spawn()
+        process.spawn(low_priority=low_priority)
     except OSError as error:
         process.clear_away()
         raise KernelStartFailed(f"a kernel process could not be started: {error}") from error

@@ -7,12 +7,14 @@ been attached is not the one that pays for it. A spare has answered and its data
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
 import structlog
 
 from .errors import KernelStartFailed
+from .gpu_use import uses_gpu
 from .process import KernelProcess, Workshop, start_process
 
 _REFILL_AFTER_S = 0.25
@@ -40,6 +42,7 @@ class Spares:
         self._waiters: deque[asyncio.Future[KernelProcess]] = deque()
         self._short = asyncio.Event()
         self._short.set()
+        self._urgent = asyncio.Event()  # somebody waits already
 
     @property
     def count(self) -> int:
@@ -59,6 +62,7 @@ class Spares:
                 return process
         waiter: asyncio.Future[KernelProcess] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._urgent.set()
         self._short.set()
         process = await waiter
         process.wake_up()
@@ -85,15 +89,19 @@ class Spares:
                     await asyncio.sleep(retry_s)
                     retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
             await self._short.wait()
-            if not self._waiters and self._ready:
-                await asyncio.sleep(_REFILL_AFTER_S)
+            if not self._waiters:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_REFILL_AFTER_S):
+                        await self._urgent.wait()
+            self._urgent.clear()
             self._changed()  # one was taken: the broker's count goes down before it goes up again
 
     async def _add_one(self) -> None:
-        process = start_process(self._workshop)
+        process = start_process(self._workshop, low_priority=not self._waiters)
         self._started(process)
         try:
             await process.become_ready()
+            await self._see_no_gpu(process)
             async with asyncio.timeout(_LINK_TIMEOUT_S):
                 await process.link.opened.wait()
         except KernelStartFailed:
@@ -111,6 +119,11 @@ class Spares:
                 return
         self._ready.append(process)
         self._changed()
+
+    async def _see_no_gpu(self, process: KernelProcess) -> None:
+        """Once a process has initialised the driver it cannot be given other devices: such a spare is of no use."""
+        if await asyncio.to_thread(uses_gpu, process.mark):
+            raise KernelStartFailed("a fresh kernel process has opened a GPU; look for start-up files that import CUDA")
 
     def _fail_waiters(self, error: KernelStartFailed) -> None:
         while self._waiters:

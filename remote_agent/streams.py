@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..wire.envelope import KERNEL_STREAM, MORE, Envelope, Kind, pack
-from ..wire.jupyter_frames import Part
 from ..wire.replay import GapInStream, Inbox
+from .interrupts import Interrupts
 from .spool import Spool
 
 ACK_AFTER_BYTES = 256 << 10
@@ -27,9 +28,18 @@ class _ClientStream:
     asked_again_at: int = -1  # the cursor at which a gap was last complained about
 
 
+class Arrival(NamedTuple):
+    """A whole Jupyter frame from a client, and where in which of its streams it ended."""
+
+    frame: bytes
+    stream: bytes
+    seq: int
+
+
 class KernelStreams:
     def __init__(self, incarnation: bytes, spool: Spool) -> None:
         self.spool = spool
+        self.interrupts = Interrupts()
         self._incarnation = incarnation
         self._clients: OrderedDict[bytes, _ClientStream] = OrderedDict()
         self._replies: deque[bytes] = deque()
@@ -51,7 +61,7 @@ class KernelStreams:
 
     # from the client --------------------------------------------------------------------------------------------
 
-    def receive(self, envelope: Envelope) -> Part | None:
+    def receive(self, envelope: Envelope) -> Arrival | None:
         """Take a DATA, ACK or RESUME envelope; returns the Jupyter frame that it completed, for the kernel."""
         match envelope.kind:
             case Kind.DATA:
@@ -65,7 +75,7 @@ class KernelStreams:
                 pass  # a newer minor version may say more
         return None
 
-    def _receive_data(self, envelope: Envelope) -> Part | None:
+    def _receive_data(self, envelope: Envelope) -> Arrival | None:
         client = self._client(envelope.stream)
         try:
             frame = client.inbox.receive(envelope.seq, envelope.payload, envelope.more)
@@ -77,7 +87,7 @@ class KernelStreams:
         client.unacked_bytes += len(envelope.payload)
         if client.inbox.last_seq >= envelope.seq > client.acked and client.unacked_bytes >= ACK_AFTER_BYTES:
             self._acknowledge(envelope.stream, client)
-        return frame
+        return None if frame is None else Arrival(bytes(frame), envelope.stream, envelope.seq)
 
     def _resume(self, envelope: Envelope) -> None:
         """Send again what the client lacks, from ``ack`` on.
@@ -93,6 +103,7 @@ class KernelStreams:
         )
         if is_sibling:
             self._resumed_streams.append(envelope.stream)
+            self.interrupts.pair(*self._resumed_streams)
         else:
             self._resumed_streams = [envelope.stream]
             self._resumed_at = envelope.ack

@@ -54,6 +54,7 @@ class Hold:
         }
 
 
+_LOOK_AGAIN_AFTER_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 NOTHING_HELD = Hold((), ())
 
 
@@ -105,7 +106,7 @@ class GpuPool:
                 if not gpu.simulated:
                     locks.append(acquire(gpu.uuid))
             if locks:
-                await asyncio.to_thread(self._see_empty, [lock.uuid for lock in locks])
+                await self._see_empty([lock.uuid for lock in locks])
         except BaseException:
             self._held.difference_update(uuids)
             for lock in locks:
@@ -137,11 +138,17 @@ class GpuPool:
             raise GpuUnavailable(f"{gpu.model} {uuid} is lost: {gpu.reason}")
         return gpu
 
-    def _see_empty(self, uuids: Sequence[str]) -> None:
+    async def _see_empty(self, uuids: Sequence[str]) -> None:
+        """A process that was just killed is listed by the driver for a moment longer: so look more than once."""
         assert self._driver is not None
         for uuid in uuids:
-            if users := self._driver.users(uuid):
-                raise GpuUnavailable(f"GPU {uuid} is in use by processes of others ({_pids(users)})")
+            for pause_s in (*_LOOK_AGAIN_AFTER_S, None):
+                users = await asyncio.to_thread(self._driver.users, uuid)
+                if not users:
+                    break
+                if pause_s is None:
+                    raise GpuUnavailable(f"GPU {uuid} is in use by processes of others ({_pids(users)})")
+                await asyncio.sleep(pause_s)
 
 
 def _inspect(driver: Driver, held: frozenset[str]) -> list[Gpu]:

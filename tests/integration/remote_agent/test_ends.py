@@ -21,10 +21,14 @@ from perijove.wire.control import (
     Bind,
     BindFailed,
     Bound,
+    End,
+    Ended,
     Hello,
     Inventory,
+    NotIdle,
     ProcessEnded,
     Refused,
+    Release,
     Released,
     Restart,
     Welcome,
@@ -268,3 +272,37 @@ async def test_sigterm_says_what_the_leases_came_to(settings: AgentSettings, bro
     finally:
         agent.kill()
         agent.wait()
+
+
+async def test_an_idle_kernel_that_is_ended_runs_its_exit_handlers(
+    agent: Hello, broker: FakeBroker, tmp_path: Path
+) -> None:
+    kernel_id, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    mark = tmp_path / "mark"
+    await client.run(f"import atexit, pathlib; atexit.register(pathlib.Path({str(mark)!r}).touch)")
+    await broker.send(End(request_id="e", kernel_id=kernel_id))
+    await broker.until(Ended)
+    assert mark.exists()
+
+
+async def test_a_release_that_a_cell_has_crossed_releases_nothing(agent: Hello, broker: FakeBroker) -> None:
+    kernel_id, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    msg_id = await client.execute("input('go? ')")
+    while (frame := await client.next_frame()).channel != "stdin":
+        pass
+    await broker.send(
+        Release(request_id="r", kernel_id=kernel_id, lease_id=client.bound.lease_id, keep=True, only_if_idle=True)
+    )
+    assert (await broker.until(NotIdle)).request_id == "r"
+    await client.request("stdin", "input_reply", {"value": "yes"}, parent=bytes(frame.header))
+    assert (await client.outcome(msg_id)).result == "'yes'"
+
+
+async def test_a_cell_sent_to_a_released_kernel_waits_for_its_gpu(agent: Hello, broker: FakeBroker) -> None:
+    kernel_id, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    await broker.send(Release(request_id="r", kernel_id=kernel_id, lease_id=client.bound.lease_id, keep=True))
+    assert (await broker.until(Released)).kept
+    msg_id = await client.execute("import os; os.environ['PERIJOVE_SIMULATED_GPU']")
+    await broker.bind(kernel_id=kernel_id, incarnation=client.incarnation, gpus=[agent.gpus[1].uuid])
+    await client.resume()
+    assert (await client.outcome(msg_id)).result == "'H100'"

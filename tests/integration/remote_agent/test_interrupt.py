@@ -66,3 +66,26 @@ async def test_an_interrupt_wakes_a_cell_that_waits_for_its_reader(
     outcome = await client.outcome(msg_id)
     assert outcome.reply["ename"] == "KeyboardInterrupt"
     assert interrupt
+
+
+async def test_a_cell_that_an_interrupt_overtook_never_starts(agent: Hello, broker: FakeBroker) -> None:
+    _, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    await client.run("started = False")
+    overtaken = {"perijove": {"shell_seq": client.outboxes[client.shell].last_seq + 1}}
+    interrupt = await client.request("control", "interrupt_request", {}, metadata=overtaken)
+    await client.outcome(interrupt)
+    outcome = await client.outcome(await client.execute("started = True"))
+    assert outcome.reply == {"status": "aborted"}
+    assert outcome.types == ["status", "execute_reply", "status"]
+    assert (await client.run("started")).result == "False"
+
+
+async def test_an_interrupt_of_an_earlier_cell_does_not_hit_a_later_one(agent: Hello, broker: FakeBroker) -> None:
+    _, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    await client.run("import time")
+    earlier = {"perijove": {"shell_seq": client.outboxes[client.shell].last_seq}}
+    msg_id = await client.execute("print('on', flush=True); time.sleep(0.5); 'finished'")
+    while b'"stream"' not in bytes((await client.next_frame()).header):
+        pass
+    await client.request("control", "interrupt_request", {}, metadata=earlier)
+    assert (await client.outcome(msg_id)).result == "'finished'"

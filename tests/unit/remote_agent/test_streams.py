@@ -47,9 +47,9 @@ def test_what_the_kernel_emits_is_numbered_in_its_own_stream(streams: KernelStre
 
 
 def test_a_message_is_handed_on_once(streams: KernelStreams) -> None:
-    assert streams.receive(data(SHELL, 1)) == b"x"
+    assert streams.receive(data(SHELL, 1)) == (b"x", SHELL, 1)
     assert streams.receive(data(SHELL, 1)) is None
-    assert streams.receive(data(CONTROL, 1)) == b"x"  # another stream counts for itself
+    assert streams.receive(data(CONTROL, 1)) == (b"x", CONTROL, 1)  # another stream counts for itself
 
 
 def test_acknowledgements_are_owed_and_paid(streams: KernelStreams) -> None:
@@ -71,7 +71,7 @@ def test_a_gap_is_answered_once_with_what_is_there(streams: KernelStreams) -> No
     assert streams.receive(data(SHELL, 3)) is None
     assert streams.receive(data(SHELL, 4)) is None
     assert sent(streams) == [(Kind.RESUMED, 1, 1)]
-    assert streams.receive(data(SHELL, 2)) == b"x"
+    assert streams.receive(data(SHELL, 2)) == (b"x", SHELL, 2)
 
 
 def test_the_two_streams_of_a_client_do_not_make_everything_travel_twice(streams: KernelStreams) -> None:
@@ -126,4 +126,4 @@ def test_a_cell_that_crosses_a_release_stays_with_the_client(streams: KernelStre
     assert streams.receive(data(SHELL, 2)) is None
     streams.accept()
     assert sent(streams)[-1] == (Kind.RESUMED, 1, 1)  # so the client sends 2 again
-    assert streams.receive(data(SHELL, 2)) == b"x"
+    assert streams.receive(data(SHELL, 2)) == (b"x", SHELL, 2)
