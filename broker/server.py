@@ -88,6 +88,10 @@ async def _run(broker: Broker, listener: socket.socket, settings: BrokerSettings
             house = tasks.create_task(broker.keep_house(when_unused=server.stop))
             try:
                 await server.serve(sockets=[listener])
+            except asyncio.CancelledError:
+                if server.started:
+                    await server.shutdown(sockets=[listener])  # uvicorn leaves its sockets open otherwise
+                raise
             finally:
                 house.cancel()
                 _withdraw(settings.ready_file, url)

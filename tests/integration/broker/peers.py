@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -55,6 +55,7 @@ class FakeAgent:
     keepable: bool = True
     refuse_binds: str = ""
     refuse_idle_release: bool = False
+    late_data_link: bool = False
     users: dict[str, str] = field(default_factory=dict)
     heard: list[Any] = field(default_factory=list)
     welcome: control.Welcome | None = None
@@ -177,7 +178,7 @@ class FakeAgent:
         self.kernels[message.kernel_id] = incarnation
         self.users[message.kernel_id] = message.user
         self.leases[message.kernel_id] = (message.lease_id, message.gpus)
-        if incarnation not in self._data:
+        if incarnation not in self._data and not self.late_data_link:
             await self.open_data_link(incarnation)
         await self.say(
             control.Bound(
@@ -328,3 +329,10 @@ def envelope(incarnation: str, payload: bytes, *, seq: int = 1, kind: Kind = Kin
 
 def free(gpu: Gpu) -> bool:
     return gpu.state is GpuState.FREE
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that comes over a socket and has no event of its own."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for is in the broker, or on its way
+            await asyncio.sleep(0.01)
