@@ -12,6 +12,7 @@ import typer
 
 from ..client.address import data_directory
 from ..wire.errors import UsageError
+from .event_loop import run_server
 from .readiness import url_when_ready
 from .simulate import SIMULATE_HELP, simulated_gpus
 
@@ -55,7 +56,7 @@ def broker(
         finally:
             announcement.cancel()
 
-    asyncio.run(run())
+    run_server(run())
 
 
 async def _announce(ready_file: Path) -> None:
@@ -90,4 +91,4 @@ def agent(
         insecure=insecure,
         exit_without_broker_s=exit_without_broker,
     )
-    asyncio.run(run(settings))
+    run_server(run(settings))

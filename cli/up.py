@@ -20,6 +20,7 @@ import typer
 
 from ..client.embedded import EmbeddedFiles, embedded_files, ensure_embedded, running_embedded
 from ..wire.errors import PerijoveError
+from .event_loop import run_server
 from .readiness import url_when_ready
 from .simulate import SIMULATE_HELP, simulated_gpus
 
@@ -62,7 +63,7 @@ def up(
         return
     unused_s = float(os.environ.get("PERIJOVE_EMBEDDED_UNUSED_S", UNUSED_S)) if embedded else float("inf")
     port = port or int(os.environ.get("PERIJOVE_EMBEDDED_PORT", "0"))
-    asyncio.run(_serve(files, gpus, port, unused_s, quiet=embedded))
+    run_server(_serve(files, gpus, port, unused_s, quiet=embedded))
 
 
 def down(
