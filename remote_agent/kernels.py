@@ -39,6 +39,7 @@ from .process import BLANK_DEVICES, KernelProcess
 from .spares import Spares
 
 _INTERRUPT_TIMEOUT_S = 2.0
+_ACTIVITY_AFTER_S = 0.05  # a short cell's is told when it is over: telling the broker must not slow its messages down
 log = structlog.get_logger("perijove.agent")
 
 
@@ -56,6 +57,7 @@ class Kernel:
     lease: Lease | None = None
     use: GpuUse = field(default_factory=GpuUse)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    activity_due: bool = False  # the broker is about to be told that something ran
 
 
 class Kernels:
@@ -195,7 +197,7 @@ class Kernels:
             return
         async with kernel.lock:
             process = kernel.process
-            if command.only_if_idle and process is not None and process.busy:
+            if command.only_if_idle and process is not None and (process.busy or kernel.activity_due):
                 self._say(NotIdle(request_id=command.request_id, kernel_id=command.kernel_id))
                 return
             await self._let_go(kernel, command.request_id, command.lease_id, keep=command.keep)
@@ -295,15 +297,25 @@ class Kernels:
             return
         if kernel.lease is not None:
             kernel.lease.meter.enter(Phase.BUSY if process.busy else Phase.IDLE, self._clock())
-        self.say_activity(kernel)
+        if not kernel.activity_due:
+            kernel.activity_due = True
+            asyncio.get_running_loop().call_later(_ACTIVITY_AFTER_S, self._activity_due, kernel)
 
-    def say_activity(self, kernel: Kernel) -> None:
+    def _activity_due(self, kernel: Kernel) -> None:
+        """Something ran; if it is over already, the broker still has to know that it did."""
+        kernel.activity_due = False
+        if kernel.process is not None and kernel.lease is not None:
+            if not kernel.process.busy:
+                self.say_activity(kernel, busy=True)
+            self.say_activity(kernel)
+
+    def say_activity(self, kernel: Kernel, *, busy: bool | None = None) -> None:
         if kernel.process is not None:
             self._say(
                 Activity(
                     kernel_id=kernel.kernel_id,
                     incarnation=kernel.process.incarnation.hex(),
-                    busy=kernel.process.busy,
+                    busy=kernel.process.busy if busy is None else busy,
                     gpu_quiet=kernel.use.quiet,
                     keepable=kernel.use.keepable,
                 )

@@ -40,6 +40,7 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         blob_dir = os.environ.pop(BLOB_DIR, "")
         self._large_buffers = LargeBuffers(Path(blob_dir) if blob_dir else None)
         self._stdin_lock = threading.Lock()
+        self._execute_sleep_of_others: float = self._execute_sleep
         self._namespace: RemoteNamespace | None = None
 
     @property
@@ -76,6 +77,8 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         count = _ours(parent).get("execution_count", _cell(parent).get("execution_count"))
         if isinstance(count, int) and count > 0:
             self.shell.execution_count = count
+        # ipykernel waits here, in the hope that output gets ahead of the reply; %%gpu waits for the idle anyway.
+        self._execute_sleep = 0.0 if _cell(parent) else self._execute_sleep_of_others
         await super().execute_request(stream, ident, parent)
 
     async def do_execute(
@@ -100,7 +103,9 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             return reply
 
         if not cell:
-            return await run()
+            reply = await run()
+            self.iopub_thread.catch_up()
+            return reply
         try:
             self.namespace.begin(self._received_parcel(parent, cell.get("manifest", {})))
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is the cell's error

@@ -98,6 +98,13 @@ class BoundedIOPubThread(IOPubThread):  # type: ignore[misc]  # ipykernel is not
             self.gate.count(msg)
         self.schedule(partial(self._really_send, msg, *args, **kwargs))
 
+    def catch_up(self, timeout_s: float = 10.0) -> None:
+        """Wait until what other threads have sent so far is on its way, so that no reply overtakes it."""
+        if self._events and self.thread.is_alive():
+            sent = threading.Event()
+            self.schedule(sent.set)
+            sent.wait(timeout_s)
+
     def _handle_subscription(self, frames: list[bytes]) -> None:
         self.gate.has_reader = True
         super()._handle_subscription(frames)
@@ -114,6 +121,13 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
         written: int | None = super().write(string)
         self._pending_chars += len(string)  # a race with a flush miscounts one string: this bounds, it does not bill
         return written
+
+    def flush(self) -> None:
+        """Nothing held, nothing to wait for: ipykernel would ask the IOPub thread all the same, twice per display."""
+        with self._buffer_lock:
+            holds_text = bool(self._buffers)
+        if holds_text:
+            super().flush()
 
     def _rotate_buffers(self) -> Any:
         self._pending_chars = 0
