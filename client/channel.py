@@ -92,6 +92,11 @@ class KernelChannel:
         self.view: KernelView | None = None
         self.blobs = BlobTransfers(self._send_blob_envelope)
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the kernel has its GPU and can be spoken to, as far as is known here. Any thread."""
+        return self.view is not None and self.view.state is KernelState.ATTACHED and self._connected.is_set()
+
     # requests -------------------------------------------------------------------------------------------------
 
     async def attach(self) -> KernelView:
@@ -100,7 +105,8 @@ class KernelChannel:
         Raises:
             AttachError: why there is none.
         """
-        if self.view is not None and self.view.state is KernelState.ATTACHED and self._connected.is_set():
+        if self.is_attached:
+            assert self.view is not None
             return self.view
         request = link.AttachRequest(request_id=new_id("request"))
         try:

@@ -18,6 +18,7 @@ from ..client.http import BrokerClient
 from ..client.loop_thread import LoopThread
 from ..widgets.live_line import Progress
 from ..wire.errors import PerijoveError, UsageError
+from .local_activity import LocalActivity
 from .messages import Document
 from .outputs import Outputs
 from .remote_kernel import RemoteKernel
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ..wire.gpu_spec import GpuSpec
 
 GOODBYE_WITHIN_S = 2.0
-LOCALLY_BUSY_AFTER_S = 1.0
 
 
 class Notebook:
@@ -47,7 +47,7 @@ class Notebook:
         self._status_lines: list[StatusLine] = []
         self._depth = 0  # of cells run by cells
         self._wake_planned = threading.Event()
-        self._busy_timer: threading.Timer | None = None
+        self._local_activity = LocalActivity(self._report_local_activity)
         self._previous_sigterm: Any = None
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_run_cell", self._before_cell),
@@ -210,27 +210,22 @@ class Notebook:
         self._status_lines.clear()
         for kernel in self.kernels.values():
             kernel.pump_idle()
-        if self.kernels:
-            self._busy_timer = threading.Timer(LOCALLY_BUSY_AFTER_S, self._report_activity, [True])
-            self._busy_timer.daemon = True
-            self._busy_timer.start()
+        if self.kernels and self._loop is not None:
+            self._local_activity.cell_starts(self._loop)
 
     def _after_cell(self, result: Any) -> None:
         self._depth = max(0, self._depth - 1)
         if self._depth > 0:
             return
-        if self._busy_timer is not None:
-            self._busy_timer.cancel()
-            self._busy_timer = None
-            self._report_activity(False)
+        self._local_activity.cell_ends()
         lines, self._status_lines = self._status_lines, []
         for line in lines:
             show_status_line(self.shell, line)
 
-    def _report_activity(self, busy: bool) -> None:
-        if self._loop is not None:
-            for kernel in list(self.kernels.values()):
-                self._loop.call(kernel.report_local_activity, busy)
+    def _report_local_activity(self, busy: bool) -> None:
+        """On the client's loop."""
+        for kernel in list(self.kernels.values()):
+            kernel.report_local_activity(busy)
 
     # output between cells -------------------------------------------------------------------------------------
 
