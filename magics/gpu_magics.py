@@ -18,8 +18,8 @@ from ..wire.models import KernelState, KernelView
 from ..wire.money import format_dollars
 from .cell_options import check_names, parse_cell_line
 from .notebook import Notebook
-from .remote_kernel import RemoteKernel, describe_gpus
-from .status_line import cell_status, release_text
+from .remote_kernel import RemoteKernel
+from .status_line import cell_status, describe_gpus, release_text
 from .tables import Table, bill_table, gpu_table
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ class GpuMagics(Magics):
         kernel = self.notebook.kernel_for(options.spec, options.kernel)
         run = None
         try:
-            run = kernel.run_cell(cell, options)
+            # IPython ends every cell magic's body with a newline, and cells are known by their text without it.
+            run = kernel.run_cell(cell.removesuffix("\n"), options)
         finally:
             view = kernel.view
             finished = run or kernel.last_run
@@ -170,7 +171,7 @@ class GpuMagics(Magics):
     def _bill(self, arguments: list[str]) -> Table:
         if arguments not in ([], ["--all"]):
             raise UsageError("%gpu bill shows this notebook's bill, %gpu bill --all everything of yours")
-        ids = None if arguments else [kernel.kernel_id for kernel in self.notebook.kernels.values()]
+        ids = None if arguments else self.notebook.kernel_ids
         return bill_table(self.notebook.ask_broker(lambda broker: broker.bill(kernels=ids)))
 
     def _get(self, arguments: list[str]) -> None:

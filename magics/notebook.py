@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..client.channel import KernelChannel
+from ..client.channel import KernelChannel, Listener
 from ..client.find_broker import find_broker
 from ..client.http import BrokerClient
 from ..client.loop_thread import LoopThread
@@ -42,6 +42,7 @@ class Notebook:
         self.outputs = Outputs(shell)
         self.progress = Progress(shell, self._output_is_empty)
         self.kernels: dict[str, RemoteKernel] = {}
+        self.kernel_ids: list[str] = []  # all that this notebook has ever had, for its bill
         self.latest: RemoteKernel | None = None
         self._loop: LoopThread | None = None
         self._status_lines: list[StatusLine] = []
@@ -127,11 +128,12 @@ class Notebook:
         """A kernel has had a GPU: from now on it belongs to this notebook, and is the one that a bare %%gpu means."""
         self.kernels[kernel.name] = self.latest = kernel
 
-    async def open_channel(self, kernel: RemoteKernel) -> KernelChannel:
-        """Make the kernel at the broker and open its link. On the client's loop."""
+    async def open_channel(self, spec: str, listener: Listener) -> KernelChannel:
+        """Make a kernel at the broker and open its link. On the client's loop."""
         async with BrokerClient(await find_broker()) as broker:
-            kernel.kernel_id = await broker.create_kernel("perijove", kernel.spec)
-        channel = KernelChannel(find_broker, kernel.kernel_id, kernel.listener, __version__)
+            kernel_id = await broker.create_kernel("perijove", spec)
+        self.kernel_ids.append(kernel_id)
+        channel = KernelChannel(find_broker, kernel_id, listener, __version__)
         self.loop.keep(channel.run())
         return channel
 
@@ -170,7 +172,8 @@ class Notebook:
         """Put the value behind the result that the display hook has shown: ``_``, ``_N`` and ``Out[N]``."""
         if not has_result:
             return
-        shell, count = self.shell, self.shell.displayhook.prompt_count
+        shell: Any = self.shell
+        count = shell.displayhook.prompt_count
         names = {f"_{count}": value}
         outputs = shell.user_ns.get("_oh", {})
         if count in outputs:
@@ -179,6 +182,12 @@ class Notebook:
                 names["_"] = value
             shell.displayhook._ = value
         shell.push(names, interactive=False)  # as the hook does: it keeps to names that it finds in user_ns_hidden
+
+    def note_display_error(self, error: Document) -> None:
+        """The result could not be shown: ipykernel's reply says so, in these attributes of its shell."""
+        shell: Any = self.shell
+        shell._last_traceback = error.get("traceback", [])
+        shell._last_traceback_during_displayhook = True
 
     def take_payloads(self, payloads: list[Document]) -> None:
         """What a cell asks of the front-end besides output: the pager of ``obj?``, text for the next cell."""

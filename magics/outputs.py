@@ -7,6 +7,7 @@ another request (a widget's callback, a background thread's late print) is publi
 
 from __future__ import annotations
 
+import html
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class Outputs:
         self._shell = shell
         self.kernel: Any = getattr(shell, "kernel", None)
         self.published = 0  # since the local cell began
+        self._written: Any = None  # the stream that was written to last, until it is flushed
 
     def publish(self, message: Message) -> None:
         """Output of the running cell. Other types than output are none of this method's business."""
@@ -44,8 +46,7 @@ class Outputs:
         self.published += 1
         match message.type:
             case "stream":
-                stream = sys.stderr if content["name"] == "stderr" else sys.stdout
-                stream.write(content["text"])
+                self._write(sys.stderr if content["name"] == "stderr" else sys.stdout, content["text"])
             case "display_data":
                 self._display(content, update=False)
             case "update_display_data":
@@ -55,6 +56,17 @@ class Outputs:
                 publisher.clear_output(wait=bool(content.get("wait")))
             case "execute_result":
                 sys.displayhook(RemoteResult(content["data"], content.get("metadata", {})))
+            case "error":
+                self.publish_late(message)
+
+    def notice(self, sentence: str) -> None:
+        """Something the user must know before the cell's own output, such as lost variables."""
+        publisher: Any = self._shell.display_pub
+        style = "border-left: 3px solid #d9822b; padding-left: 0.6em"
+        publisher.publish(
+            data={"text/plain": sentence, "text/html": f'<div style="{style}">{html.escape(sentence)}</div>'},
+            metadata={"perijove": {"role": "notice"}},
+        )
 
     def publish_late(self, message: Message) -> None:
         """Output that belongs to another request than the one that runs now: it says itself where it goes."""
@@ -67,6 +79,7 @@ class Outputs:
 
     def forward(self, message: Message) -> None:
         """Publish a message on IOPub as it came, under the parent it came with."""
+        self._flush()
         self.kernel.session.send(
             self.kernel.iopub_socket,
             message.type,
@@ -76,6 +89,18 @@ class Outputs:
             buffers=list(message.buffers) or None,
             ident=self._topic(message),
         )
+
+    def _write(self, stream: Any, text: str) -> None:
+        """Streams buffer each for itself, so that what came in turns would leave in two lumps."""
+        if stream is not self._written:
+            self._flush()
+            self._written = stream
+        stream.write(text)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, None
+        if hasattr(written, "flush"):  # the user may have put anything that has a ``write`` in its place
+            written.flush()
 
     def _topic(self, message: Message) -> bytes:
         suffix = f".{message.content['name']}" if message.type == "stream" else ""

@@ -53,6 +53,14 @@ def release_text(view: KernelView) -> str:
     return f"released {view.idle_timeout_s:.0f} s after the last cell, {kept}"
 
 
+def describe_gpus(view: KernelView) -> str:
+    """``H100``, ``2 × H100``, ``H100 (simulated)``."""
+    if view.gpus is None:
+        return view.gpu_spec
+    count = f"{view.gpus.count} × " if view.gpus.count > 1 else ""
+    return f"{count}{view.gpus.model}{' (simulated)' if view.gpus.simulated else ''}"
+
+
 def show_status_line(shell: InteractiveShell, line: StatusLine) -> None:
     """Publish a status line; ``PERIJOVE_STATUS=0`` leaves it out."""
     if os.environ.get("PERIJOVE_STATUS", "1") == "0":
