@@ -14,7 +14,7 @@ import structlog
 
 from .core import instructions as do
 from .core.clock import Now
-from .core.events import FleetEvent, Tick
+from .core.events import FleetEvent, KernelCreated, Tick
 from .core.fleet import Fleet
 from .ledger import books
 from .ledger.bill import LiveLease
@@ -73,6 +73,8 @@ class Broker:
 
     def happen(self, event: FleetEvent) -> None:
         """Something happened: decide, and do what follows, before anything else happens."""
+        if isinstance(event, KernelCreated):
+            self._unused_since = time.monotonic()  # its client is about to link
         self._carry_out(self.fleet.handle(event, self.now()))
 
     def live_leases(self) -> list[LiveLease]:

@@ -1,0 +1,215 @@
+"""The books on disk: leases close once, bills add up to the nano-dollar, and the tables are those of the migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from perijove.broker.core import instructions as do
+from perijove.broker.core.clock import WallMs
+from perijove.broker.core.meter import Durations
+from perijove.broker.core.records import KernelRecord, LeaseRecord
+from perijove.broker.errors import LedgerError
+from perijove.broker.ledger import books, database
+from perijove.broker.ledger.bill import LiveLease, build_bill
+from perijove.broker.ledger.ledger import Ledger
+from perijove.broker.ledger.tables import metadata
+from perijove.wire.models import Bill, KernelState
+
+T0 = WallMs(1_800_000_000_000)
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    ledger = Ledger(database.default_url(tmp_path))
+    yield ledger
+    ledger.close()
+
+
+def lease(lease_id: str, *, at: int = T0, user: str = "ada", simulated: bool = False, count: int = 1) -> LeaseRecord:
+    return LeaseRecord(
+        id=lease_id,
+        kernel_id=f"kernel-of-{lease_id}",
+        user=user,
+        agent_id="agent-a",
+        agent_name="host-a",
+        model="H100",
+        count=count,
+        gpus=tuple(f"GPU-{i}" for i in range(count)),
+        simulated=simulated,
+        price_microdollars_per_second=1097,
+        opened_at=WallMs(at),
+    )
+
+
+async def bill(
+    ledger: Ledger, *live: LiveLease, since: int | None = None, user: str | None = None, now: int = 0
+) -> Bill:
+    moment = None if since is None else WallMs(since)
+    return await ledger.call(lambda connection: build_bill(connection, live, now=T0, since=moment, user=user))
+
+
+def close(ledger: Ledger, lease_id: str, durations: Durations, at: int, *, confirmed: bool = True) -> None:
+    ledger.put(do.CloseLease(lease_id, durations, WallMs(at), confirmed))
+
+
+async def test_a_bill_is_price_times_count_times_milliseconds(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one", count=3)))
+    close(ledger, "one", Durations(500, 1500, 500), T0 + 2500)
+    document = await bill(ledger)
+    assert document.total_nanodollars == 8_227_500
+    (line,) = document.leases
+    assert line.cost_nanodollars == 8_227_500
+    assert (line.opened_at, line.closed_at) == ("2027-01-15T08:00:00.000Z", "2027-01-15T08:00:02.500Z")
+
+
+async def test_simulated_money_is_apart(ledger: Ledger) -> None:
+    for name, simulated in (("real", False), ("fake", True)):
+        ledger.put(do.OpenLease(lease(name, simulated=simulated)))
+        close(ledger, name, Durations(0, 1000, 0), T0 + 1000)
+    document = await bill(ledger)
+    assert document.total_nanodollars == 1_097_000
+    assert document.simulated_nanodollars == 1_097_000
+
+
+async def test_a_lease_closes_once(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    close(ledger, "one", Durations(0, 100, 0), T0 + 100)
+    close(ledger, "one", Durations(0, 900, 0), T0 + 900)
+    ledger.put(do.RenewLease("one", Durations(0, 900, 0), WallMs(T0 + 900)))
+    assert (await bill(ledger)).total_nanodollars == 109_700
+
+
+async def test_an_open_lease_shows_what_it_would_be_if_closed_now(ledger: Ledger) -> None:
+    record = lease("one")
+    ledger.put(do.OpenLease(record))
+    document = await bill(ledger, LiveLease(record, Durations(10, 20, 30)))
+    assert document.leases[0].closed_at is None
+    assert document.total_nanodollars == 60 * 1097
+
+
+async def test_a_vanished_agents_lease_ends_at_its_last_renewal_and_late_proof_adjusts_it(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    ledger.put(do.RenewLease("one", Durations(0, 5000, 0), WallMs(T0 + 5000)))
+    ledger.flush_renewals()
+    close(ledger, "one", Durations(0, 5000, 0), T0 + 70_000, confirmed=False)
+    document = await bill(ledger)
+    assert document.leases[0].closed_at == "2027-01-15T08:00:05.000Z"
+    assert await ledger.call(lambda c: books.unconfirmed_leases(c, WallMs(T0 + 80_000))) == ["one"]
+    ledger.put(do.AdjustLease("one", Durations(0, 9000, 0), WallMs(T0 + 80_000)))
+    ledger.put(do.AdjustLease("one", Durations(0, 70_000, 0), WallMs(T0 + 90_000)))
+    document = await bill(ledger)
+    assert document.total_nanodollars == 9000 * 1097, "once"
+    assert document.leases[0].closed_at == "2027-01-15T08:00:09.000Z"
+    assert await ledger.call(lambda c: books.unconfirmed_leases(c, WallMs(T0 + 80_000))) == []
+
+
+async def test_late_proof_is_no_more_than_the_time_that_passed(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    close(ledger, "one", Durations(), T0, confirmed=False)
+    ledger.put(do.AdjustLease("one", Durations(0, 3_600_000, 0), WallMs(T0 + 10_000)))
+    (line,) = (await bill(ledger)).leases
+    assert line.busy_ms <= 10_300
+
+
+async def test_bills_that_meet_at_a_moment_add_up(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    for minute in range(1, 6):
+        ledger.put(do.RenewLease("one", Durations(0, minute * 50_000, minute * 10_000), WallMs(T0 + minute * 60_000)))
+        ledger.flush_renewals()
+    close(ledger, "one", Durations(0, 250_000, 60_000), T0 + 310_000)
+    whole = (await bill(ledger)).total_nanodollars
+    at_checkpoint = await bill(ledger, since=T0 + 120_000)
+    assert at_checkpoint.leases[0].busy_ms == 150_000
+    assert at_checkpoint.leases[0].idle_ms == 40_000
+    between = await bill(ledger, since=T0 + 150_000)
+    assert between.leases[0].busy_ms == 125_000
+    assert whole == 310_000 * 1097
+    assert (await bill(ledger, since=T0 + 400_000)).leases == []
+    assert (await bill(ledger, since=T0 - 1)).total_nanodollars == whole
+
+
+async def test_a_bill_is_for_one_user_or_all(ledger: Ledger) -> None:
+    for name in ("ada", "bob"):
+        ledger.put(do.OpenLease(lease(name, user=name)))
+        close(ledger, name, Durations(0, 1, 0), T0 + 1)
+    assert [line.user for line in (await bill(ledger, user="bob")).leases] == ["bob"]
+    assert len((await bill(ledger)).leases) == 2
+
+
+async def test_what_happened_to_a_lease_cannot_be_rewritten(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    await ledger.durable()
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    try:
+        for statement in ("DELETE FROM lease_events", "UPDATE lease_events SET busy_ms = 0"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                connection.execute(statement)
+    finally:
+        connection.close()
+
+
+async def test_commits_survive_a_power_cut(ledger: Ledger) -> None:
+    modes = await ledger.call(
+        lambda c: (
+            c.exec_driver_sql("PRAGMA journal_mode").scalar(),
+            c.exec_driver_sql("PRAGMA synchronous").scalar(),
+        )
+    )
+    assert modes == ("wal", 2), "FULL"
+
+
+async def test_kernels_are_known_after_a_restart(tmp_path: Path) -> None:
+    record = KernelRecord("k1", "ada", "perijove", "H100", KernelState.SUSPENDED, T0, 5000, "ab" * 16, "a", "host-a")
+    first = Ledger(database.default_url(tmp_path))
+    first.put(do.SaveKernel(record))
+    first.put(do.SaveKernel(KernelRecord("k2", "ada", "perijove", "any", KernelState.DETACHED, T0)))
+    first.put(do.ForgetKernel("k2"))
+    first.put(do.OpenLease(lease("one")))
+    first.close()
+    second = Ledger(database.default_url(tmp_path))
+    try:
+        assert await second.call(books.known_kernels) == [record]
+        assert await second.call(books.open_leases) == [lease("one")]
+    finally:
+        second.close()
+
+
+async def test_one_failing_write_takes_no_other_with_it(ledger: Ledger) -> None:
+    ledger.put(do.OpenLease(lease("one")))
+    ledger.put(do.OpenLease(lease("one")))  # refused by the database: it is there already
+    ledger.put(do.OpenLease(lease("two")))
+    assert len((await bill(ledger)).leases) == 2
+
+
+async def test_a_burst_of_events_is_few_commits(ledger: Ledger) -> None:
+    for number in range(1000):
+        ledger.put(do.OpenLease(lease(f"lease-{number}")))
+    async with asyncio.timeout(10):
+        await ledger.durable()
+    assert len((await bill(ledger)).leases) == 1000
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    engine = database.open_database(database.default_url(tmp_path))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    scripts = ScriptDirectory(str(Path(database.__file__).parent / "migrations"))
+    assert scripts.get_current_head() == database.NEWEST_REVISION
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    database.open_database(database.default_url(tmp_path)).dispose()
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="newer perijove"):
+        database.open_database(database.default_url(tmp_path))
