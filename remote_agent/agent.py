@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import resource
 import signal
 import sys
 import threading
@@ -33,11 +34,15 @@ from .uplink import Uplink
 _LOOK_EVERY_S = 2.0
 _LONGEST_WATCH_S = 1.0
 _GOODBYE_TIMEOUT_S = 1.0
+_OPEN_FILES = 65_536
 log = structlog.get_logger("perijove.agent")
 
 
 def run_agent(settings: AgentSettings) -> None:
     """Run an agent in this process until SIGTERM or SIGINT, on uvloop where there is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a kernel takes about twenty; not all systems take "unlimited"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _OPEN_FILES)), hard))
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(run(settings))
 

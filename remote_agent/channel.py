@@ -87,6 +87,7 @@ class Channel:
 
         Raises:
             TimeoutError: when it does not answer in time.
+            ConnectionResetError: when it ended meanwhile.
         """
         msg_id = f"perijove-own-{next(self._own_ids)}"
         reply: asyncio.Future[dict[str, Any]] = self._loop.create_future()
@@ -117,7 +118,8 @@ class Channel:
             self._loop.remove_reader(socket.fileno())
             socket.close(linger=0)
         for reply in self._own.values():
-            reply.cancel()
+            if not reply.done():
+                reply.set_exception(ConnectionResetError("the kernel's process has ended"))
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]], name: str) -> zmq.Socket[bytes]:
         socket = context.socket(zmq.SUB if name == "iopub" else zmq.DEALER)

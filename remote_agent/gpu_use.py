@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .strays import marked_processes
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 _DEVICES = ("/dev/nvidia", "/dev/dxg")
 
 
@@ -34,7 +34,7 @@ def uses_gpu(mark: str) -> bool:
     A mapped libcuda alone says nothing: importing a framework maps it. A process that cannot be looked at is taken
     to use the GPU.
     """
-    if sys.platform != "linux":
+    if not any(os.path.exists(device) for device in _DRIVERS):
         return False
     return any(_holds_device(pid) for pid in marked_processes(mark))
 

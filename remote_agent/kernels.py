@@ -115,6 +115,9 @@ class Kernels:
         received_ns = self._clock()
         kernel = self._kernels.setdefault(command.kernel_id, Kernel(command.kernel_id, command.user))
         async with kernel.lock:
+            if self._is_bound(kernel, command):  # asked again, after a reconnection
+                self._say_bound(kernel, command, resumed=command.incarnation is not None)
+                return
             meter = LeaseMeter(command.lease_id, received_ns)
             hold = NOTHING_HELD
             try:
@@ -132,16 +135,7 @@ class Kernels:
                 await self._bind_failed(kernel, command, command.incarnation, Lease(meter, hold), error)
                 return
             self._started(kernel, process)
-            self._say(
-                Bound(
-                    request_id=command.request_id,
-                    kernel_id=kernel.kernel_id,
-                    lease_id=command.lease_id,
-                    incarnation=process.incarnation.hex(),
-                    resumed=command.incarnation is not None,
-                    report=meter.report(self._clock()),
-                )
-            )
+            self._say_bound(kernel, command, resumed=command.incarnation is not None)
 
     async def restart(self, command: Restart) -> None:
         kernel = self._kernels.get(command.kernel_id)
@@ -169,16 +163,7 @@ class Kernels:
                 await self._bind_failed(kernel, command, None, lease, error)
                 return
             self._started(kernel, process)
-            self._say(
-                Bound(
-                    request_id=command.request_id,
-                    kernel_id=kernel.kernel_id,
-                    lease_id=command.lease_id,
-                    incarnation=process.incarnation.hex(),
-                    resumed=False,
-                    report=lease.meter.report(self._clock()),
-                )
-            )
+            self._say_bound(kernel, command, resumed=False)
 
     async def release(self, command: Release) -> None:
         kernel = self._kernels.get(command.kernel_id)
@@ -210,6 +195,7 @@ class Kernels:
                 await self._end_process(kernel)
                 report = self._close_lease(kernel)
                 self._kernels.pop(command.kernel_id, None)
+            await asyncio.to_thread(self._premises.remove_working_directory, command.kernel_id)
         self._say_surely(Ended(request_id=command.request_id, kernel_id=command.kernel_id, report=report))
 
     async def keep_only(self, kernel_ids: set[str]) -> None:
@@ -256,22 +242,25 @@ class Kernels:
 
     async def end_all(self, why: str) -> None:
         """The agent stops: end every kernel, and say what its lease came to."""
-        for kernel in list(self._kernels.values()):
-            process = kernel.process
-            await self._end_process(kernel)
-            report = self._close_lease(kernel)
-            if report is not None:
-                self._say_surely(
-                    Released(
-                        request_id="",
-                        kernel_id=kernel.kernel_id,
-                        incarnation="" if process is None else process.incarnation.hex(),
-                        kept=False,
-                        why_lost=why,
-                        report=report,
-                    )
-                )
+        await asyncio.gather(*(self._stop(kernel, why) for kernel in list(self._kernels.values())))
         self._kernels.clear()
+
+    async def _stop(self, kernel: Kernel, why: str) -> None:
+        process = kernel.process
+        await self._end_process(kernel)
+        report = self._close_lease(kernel)
+        if report is None:
+            return
+        self._say_surely(
+            Released(
+                request_id="",
+                kernel_id=kernel.kernel_id,
+                incarnation="" if process is None else process.incarnation.hex(),
+                kept=False,
+                why_lost=why,
+                report=report,
+            )
+        )
 
     # parts ------------------------------------------------------------------------------------------------------
 
@@ -285,6 +274,24 @@ class Kernels:
         if process is None or not process.alive or process.incarnation.hex() != incarnation:
             raise ProcessGone("the kernel's process has ended; its variables are gone")
         return process
+
+    def _is_bound(self, kernel: Kernel, command: Bind) -> bool:
+        lease, process = kernel.lease, kernel.process
+        return lease is not None and process is not None and process.alive and lease.meter.lease_id == command.lease_id
+
+    def _say_bound(self, kernel: Kernel, command: Bind | Restart, *, resumed: bool) -> None:
+        if kernel.process is None or kernel.lease is None:
+            return  # it ended this very moment, and that was said
+        self._say(
+            Bound(
+                request_id=command.request_id,
+                kernel_id=kernel.kernel_id,
+                lease_id=command.lease_id,
+                incarnation=kernel.process.incarnation.hex(),
+                resumed=resumed,
+                report=kernel.lease.meter.report(self._clock()),
+            )
+        )
 
     def _started(self, kernel: Kernel, process: KernelProcess) -> None:
         process.on_activity = lambda: self._activity_changed(kernel, process)
@@ -379,7 +386,7 @@ class Kernels:
             return "the kernel was using the GPU"
         try:
             await process.bind({**BLANK_DEVICES, "PERIJOVE_SIMULATED_GPU": None}, None)
-        except (KernelStartFailed, TimeoutError):
+        except (KernelStartFailed, OSError):  # a TimeoutError is one
             return "the kernel did not answer"
         return ""
 

@@ -51,9 +51,16 @@ class Premises:
         return [self.runtime_dir, self.blob_dir, self.spool_dir, self.work_dir]
 
     def working_directory(self, kernel_id: str) -> Path:
-        directory = self.work_dir / "".join(c if c.isalnum() or c in "-_" else "_" for c in kernel_id)
+        """The kernel's own, made when first needed; it outlives the kernel's processes."""
+        directory = self._of_kernel(kernel_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return directory
+
+    def remove_working_directory(self, kernel_id: str) -> None:
+        remove_directories([self._of_kernel(kernel_id)])
+
+    def _of_kernel(self, kernel_id: str) -> Path:
+        return self.work_dir / "".join(c if c.isalnum() or c in "-_" else "_" for c in kernel_id)
 
     def vacate(self) -> None:
         """Remove what belongs to this run, and let another agent in."""

@@ -228,7 +228,7 @@ class KernelProcess:
         """
         self._ending = True
         if self._served and not self.busy and self.alive:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, ConnectionResetError):
                 async with asyncio.timeout(_SHUTDOWN_TIMEOUT_S):
                     await self.channel.request("control", "shutdown_request", {"restart": False}, _SHUTDOWN_TIMEOUT_S)
                     await asyncio.shield(self.ended)

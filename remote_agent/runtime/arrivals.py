@@ -31,7 +31,7 @@ class Arrivals:
         """
         manifest = parcel.manifest
         if not forced:
-            self._refuse_conflicts(manifest)
+            self._refuse_conflicts(_offered(manifest))
         self._project.receive(parcel)
         bound: set[str] = set()
         bound |= self._bind_modules(manifest.get("modules", {}))
@@ -64,12 +64,7 @@ class Arrivals:
                 owed.add(name)
         return owed
 
-    def _refuse_conflicts(self, manifest: Mapping[str, Any]) -> None:
-        offered: dict[str, int] = {}
-        for kind in ("modules", "held", "broken"):
-            offered |= {name: entry["versions"][0] for name, entry in manifest.get(kind, {}).items()}
-        for item in manifest.get("items", ()):
-            offered |= {name: pair[0] for name, pair in item["versions"].items()}
+    def _refuse_conflicts(self, offered: Mapping[str, int]) -> None:
         for name, base in offered.items():
             newer_here = self._records.version(name) > base > 0
             if newer_here or self._records.has_changed_unseen(name):
@@ -128,8 +123,8 @@ class Arrivals:
                 self._bind(name, value)
         tracked = [name for name in names if name in versions]
         if tracked:
-            fingerprint = self._records.fingerprint_names(tracked, reader.known_digests(item))
-            self._records.agree(tracked, versions, fingerprint)
+            known = reader.known_digests(item)
+            self._records.agree(tracked, versions, self._records.fingerprint_names(tracked, known), known)
         return set(tracked)
 
     def _bind(self, name: str, value: object) -> None:
@@ -146,6 +141,16 @@ class Arrivals:
         records.user_ns.pop(name, None)
         records.agree([name], {name: version}, b"identity:none")
         records.broken[name] = reason
+
+
+def _offered(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """All names a parcel brings, with the version each builds on."""
+    offered: dict[str, int] = {}
+    for kind in ("modules", "held", "broken"):
+        offered |= {name: entry["versions"][0] for name, entry in manifest.get(kind, {}).items()}
+    for item in manifest.get("items", ()):
+        offered |= {name: pair[0] for name, pair in item["versions"].items()}
+    return offered
 
 
 def _why_no_module(name: str, module: str, error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...wire.values.about import describe, size_bytes, type_name
 from ...wire.values.examine import Examined, held_fingerprint, module_fingerprint
-from ...wire.values.fingerprint import atom_fingerprint
+from ...wire.values.fingerprint import Fingerprint, atom_fingerprint
 from ...wire.values.grouping import Group, group_values
 from ...wire.values.items import ParcelWriter
 from ...wire.values.packing import CannotPack, Packed, TooLarge
@@ -78,7 +78,8 @@ class Departures:
             for name, known in records.agreed.items()
             if name not in records.user_ns and name not in records.broken and records.is_user(name)
         }
-        for name in gone:
+        for name in gone:  # those that shared with it are agreed on as a group that is no more
+            self._cell.inputs.update(records.agreed[name].group)
             records.forget(name)
         return gone
 
@@ -135,10 +136,7 @@ class Departures:
         try:
             if any(each is not None and not each.fingerprint.startswith(b"held:") for each in known):
                 fingerprint = examined.fingerprint
-                owed = any(name in cell.owed for name in group.names)
-                if not owed and all(each and each.holds_for(group.names, fingerprint) for each in known):
-                    for name in group.names:
-                        records.checked[name] = records.cell_number
+                if self._is_unchanged(group, fingerprint):
                     return
             limit = None if wanted else cell.limit_bytes * len(group.names)
             self._send(group, examined, examined.hashed(limit), limit)
@@ -146,6 +144,32 @@ class Departures:
             for name in wanted:
                 self._fail(name, self._values[name], str(error))
             self._leave_behind(group)
+
+    def _is_unchanged(self, group: Group, fingerprint: Fingerprint) -> bool:
+        """The notebook has these values, and shares them in the same way.
+
+        A name bound to a new, equal object is a change: at home, its former aliases would no longer follow. And
+        a group that merely lost a member is not one, but is agreed on as it is now.
+        """
+        records, cell = self._records, self._cell
+        known = [records.agreed.get(name) for name in group.names]
+        if any(name in cell.owed for name in group.names) or any(each is None for each in known):
+            return False
+        agreed = [each for each in known if each is not None]
+        identities = dict(zip(group.names, map(id, group.values), strict=True))
+        rebound = any(cell.before.get(name, identity) != identity for name, identity in identities.items())
+        if all(each.holds_for(group.names, fingerprint) for each in agreed):
+            if rebound and sum(size_bytes(value) or 0 for value in group.values) <= cell.limit_bytes:
+                return False
+        elif rebound or not all(set(group.names) < set(each.group) for each in agreed):
+            return False
+        elif all(records.is_as_agreed(name) for name in group.names):
+            records.agree(group.names, {name: records.version(name) for name in group.names}, fingerprint)
+        else:
+            return False
+        for name in group.names:
+            records.checked[name] = records.cell_number
+        return True
 
     def _send(self, group: Group, examined: Examined, packed: Packed, limit: int | None) -> None:
         if limit is not None and packed.size_bytes > limit:

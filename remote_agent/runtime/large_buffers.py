@@ -77,7 +77,8 @@ class LargeBuffers:
         path = self._directory / f"{blob_id}.new"
         try:
             with path.open("xb", buffering=0) as file:
-                os.posix_fallocate(file.fileno(), 0, view.nbytes)
+                if hasattr(os, "posix_fallocate"):  # so that a disk that is too small says so at once
+                    os.posix_fallocate(file.fileno(), 0, view.nbytes)
                 position = 0
                 while position < view.nbytes:
                     position += file.write(view[position : position + _WRITE_BYTES])

@@ -11,7 +11,7 @@ from ...wire.values.about import describe
 from ...wire.values.agreement import Agreement
 from ...wire.values.examine import held_fingerprint
 from ...wire.values.fingerprint import Address, Fingerprint
-from ...wire.values.grouping import fingerprint_of, group_now
+from ...wire.values.grouping import fingerprint_of, fingerprints_alone, group_now
 from ...wire.values.handles import Scope
 from ...wire.values.names import ShellNames, is_user_name
 from .held import HeldObjects
@@ -67,11 +67,18 @@ class Records:
         handle = self.held.handle_of(self.user_ns.get(name)) if known is not None else None
         return known is not None and handle is not None and known.fingerprint == held_fingerprint(handle)
 
-    def agree(self, names: Sequence[str], versions: dict[str, int], fingerprint: Fingerprint) -> None:
+    def agree(
+        self,
+        names: Sequence[str],
+        versions: Mapping[str, int],
+        fingerprint: Fingerprint,
+        known: Mapping[Address, bytes] | None = None,
+    ) -> None:
         """The notebook knows these values, as these versions."""
         group = tuple(names)
+        alone = fingerprints_alone(group, fingerprint, self.scope, known)
         for name in group:
-            self.agreed[name] = Agreement(versions[name], group, fingerprint)
+            self.agreed[name] = Agreement(versions[name], group, fingerprint, alone[name])
             self.checked[name] = self.cell_number
             self.broken.pop(name, None)
 
@@ -85,11 +92,12 @@ class Records:
         known = self.agreed.get(name)
         if known is None or name not in self.user_ns or self.checked.get(name) == self.cell_number:
             return False
-        if known.fingerprint.startswith((b"held:", b"module:", b"identity:")):
-            return False
-        if any(member not in self.user_ns for member in known.group):
-            return True
-        return self.fingerprint_names(known.group) != known.fingerprint
+        return not self.is_as_agreed(name)
+
+    def is_as_agreed(self, name: str) -> bool:
+        """The value by itself is the agreed one. Those without a fingerprint are taken to be."""
+        alone = self.agreed[name].alone
+        return alone.startswith((b"held:", b"module:", b"identity:")) or self.fingerprint_names((name,)) == alone
 
     def fingerprint_names(self, names: Sequence[str], known: Mapping[Address, bytes] | None = None) -> Fingerprint:
         """Of these names as one group, whether or not they share anything."""

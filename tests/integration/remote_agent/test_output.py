@@ -93,3 +93,21 @@ async def test_nothing_of_the_agents_own_reaches_a_client(agent: Hello, broker: 
         assert json.loads(bytes(frame.parent_header))["msg_id"] == msg_id
         if b'"idle"' in bytes(frame.content):
             break
+
+
+async def test_stdout_and_stderr_keep_their_order(agent: Hello, broker: FakeBroker) -> None:
+    _, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    msg_id = await client.execute(
+        "import sys\nfor i in range(20):\n    print(i, flush=True)\n    print(-i, file=sys.stderr, flush=True)"
+    )
+    assert (await client.outcome(msg_id)).text.split() == [str(n) for i in range(20) for n in (i, -i)]
+
+
+async def test_what_subprocesses_and_threads_write_arrives(agent: Hello, broker: FakeBroker) -> None:
+    _, client = await broker.bind(gpus=[agent.gpus[0].uuid])
+    outcome = await client.run(
+        "import os, threading\nthread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()\n"
+        "!echo command\nprint(os.getcwd())"
+    )
+    assert {"thread", "command"} <= set(outcome.text.split())
+    assert "/work/" in outcome.text
