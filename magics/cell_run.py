@@ -18,7 +18,8 @@ class CellRun:
     heard_of: bool = False  # the kernel has said something about it
     reply: Message | None = None
     idle: bool = False
-    error: Document | None = None
+    error: Document | None = None  # what ended it
+    display_error: Document | None = None  # what went wrong while its result was shown
     returned: Message | None = None  # perijove_result
     lost: bool = False  # the process ended before the cell did
     undelivered: bool = False
@@ -26,6 +27,7 @@ class CellRun:
     timed_out: bool = False
     abandoned: bool = False
     notices: list[str] = field(default_factory=list)
+    _held_error: Message | None = None
 
     @property
     def done(self) -> bool:
@@ -36,22 +38,44 @@ class CellRun:
         """How long the cell itself ran, as the kernel measured it; 0 when it does not say."""
         return int(self.returned.content.get("ran_ms", 0)) if self.returned is not None else 0
 
-    def take(self, message: Message) -> bool:
-        """Note what a message says about the cell's progress; true when it is output to publish."""
+    def take(self, message: Message) -> list[Message]:
+        """Note what a message says about the cell's progress; what there is to publish now.
+
+        An ``error`` is held back until it is clear whether it ends the cell, and is then raised here, or is output like
+        any other: a formatter that failed, a traceback that the cell itself showed.
+        """
         self.heard_of = True
         match message.type:
             case "status":
                 self.idle = self.idle or message.content.get("execution_state") == "idle"
             case "execute_reply":
                 self.reply = message
-                if message.content.get("status") == "error" and self.error is None:
-                    self.error = message.content
+                return self._reply_taken()
             case "error":
-                self.error = message.content
+                before, self._held_error = self.held(), message
+                return before if self.reply is None else self._reply_taken()
             case "perijove_result":
                 self.returned = message
             case "execute_input":
                 pass
             case _:
-                return True
-        return False
+                return [*self.held(), message]
+        return []
+
+    def _reply_taken(self) -> list[Message]:
+        assert self.reply is not None
+        content = self.reply.content
+        if content.get("status") != "error":
+            return self.held()
+        if content.get("ename") == "NoneType":  # ipykernel's way to say that only showing the result failed
+            self.display_error = content
+            return self.held()
+        self.error = content
+        if self._held_error is not None and self._held_error.content.get("ename") == content.get("ename"):
+            self._held_error = None
+        return self.held()
+
+    def held(self) -> list[Message]:
+        """The error that was held back, now that it is known to be output."""
+        held, self._held_error = self._held_error, None
+        return [] if held is None else [held]
