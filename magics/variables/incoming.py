@@ -9,7 +9,7 @@ from typing import Any
 
 from ...wire.values.examine import held_fingerprint, module_fingerprint
 from ...wire.values.fingerprint import Fingerprint
-from ...wire.values.grouping import fingerprint_of, group_now
+from ...wire.values.grouping import fingerprint_of, fingerprints_alone, group_now
 from ...wire.values.handles import Scope
 from ...wire.values.items import Item, ParcelReader
 from ...wire.values.parcel import Parcel
@@ -44,7 +44,6 @@ class Incoming:
         self._stand = stand
         self._witnesses = witnesses
         self._forced = forced
-        self._untouched: dict[tuple[str, ...], Fingerprint] = {}
         self.conflicts: list[str] = []
         self.claims: list[str] = []
         self.result: tuple[bool, object] = (False, None)
@@ -81,21 +80,14 @@ class Incoming:
         return verdict is Verdict.APPLY
 
     def _is_untouched(self, name: str) -> bool:
-        """Nobody in the notebook changed or rebound the name since the cell started."""
+        """Nobody in the notebook changed or rebound the name since it was agreed on (if the cell binds it without
+        reading it: since the cell started)."""
         if name in self._witnesses:
             return self._user_ns.get(name, _ABSENT) is self._witnesses[name]
         expected = self._coherence.expected(name)
         if expected is None:
             return True
-        group = self._coherence.agreed[name].group
-        if any(member not in self._user_ns for member in group):
-            return False
-        return self._fingerprint(group) == expected
-
-    def _fingerprint(self, group: tuple[str, ...]) -> Fingerprint:
-        if group not in self._untouched:
-            self._untouched[group] = fingerprint_of(group_now(group, self._scope), self._scope)
-        return self._untouched[group]
+        return name in self._user_ns and fingerprint_of(group_now((name,), self._scope), self._scope) == expected
 
     def _bind_item(self, reader: ParcelReader, item: Item) -> None:
         names: list[str] = item["names"]
@@ -111,8 +103,10 @@ class Incoming:
             self._user_ns[name] = values[name]
         if tracked:
             versions = {name: pair[1] for name, pair in item["versions"].items()}
-            fingerprint = fingerprint_of(group_now(tracked, self._scope), self._scope, reader.known_digests(item))
-            self._coherence.accept(versions, tuple(tracked), fingerprint)
+            known = reader.known_digests(item)
+            fingerprint = fingerprint_of(group_now(tracked, self._scope), self._scope, known)
+            alone = fingerprints_alone(tracked, fingerprint, self._scope, known)
+            self._coherence.accept(versions, tuple(tracked), fingerprint, alone)
 
     def _bind_unloadable(self, item: Item) -> None:
         """It pickles there and does not load here (a missing module, mostly): it stays there, under a handle."""
@@ -126,7 +120,10 @@ class Incoming:
 
     def _bind_handle(self, name: str, handle: str, about: dict[str, Any], version: int) -> None:
         self._user_ns[name] = self._stand(handle, about)
-        self._coherence.accept({name: version}, (name,), held_fingerprint(handle))
+        self._accept(name, version, held_fingerprint(handle))
+
+    def _accept(self, name: str, version: int, fingerprint: Fingerprint) -> None:
+        self._coherence.accept({name: version}, (name,), fingerprint, {name: fingerprint})
 
     def _bind_module(self, name: str, entry: Mapping[str, Any]) -> None:
         """A module that is loaded here already, or costs nothing to load, is bound; any other stays over there."""
@@ -137,7 +134,7 @@ class Incoming:
             except ImportError:
                 pass
             else:
-                self._coherence.accept({name: version}, (name,), module_fingerprint(module))
+                self._accept(name, version, module_fingerprint(module))
                 return
         self._bind_handle(name, entry["handle"], entry["about"], version)
 

@@ -10,8 +10,8 @@ from typing import Any
 from ...wire.errors import CannotTravel
 from ...wire.values.about import type_name
 from ...wire.values.examine import held_fingerprint, module_fingerprint
-from ...wire.values.fingerprint import atom_fingerprint
-from ...wire.values.grouping import Group, group_now
+from ...wire.values.fingerprint import Fingerprint, atom_fingerprint
+from ...wire.values.grouping import Group, fingerprints_alone, group_now
 from ...wire.values.handles import RemoteReference, Scope
 from ...wire.values.items import ParcelWriter
 from ...wire.values.names import LAST_RESULTS
@@ -94,12 +94,15 @@ class Outgoing:
             self._add_group(Group((name,), (value,), {}), frozenset())
         elif not self._is_current((name,), fingerprint):
             packed = Group((name,), (value,), {}).examined(self._scope).hashed()
-            self._writer.add((name,), packed, self._coherence.offer((name,), fingerprint))
+            self._writer.add((name,), packed, self._offer(name, fingerprint))
+
+    def _offer(self, name: str, fingerprint: Fingerprint) -> dict[str, tuple[int, int]]:
+        return self._coherence.offer((name,), fingerprint, {name: fingerprint})
 
     def _is_current(self, names: tuple[str, ...], fingerprint: bytes) -> bool:
         if self._forced or not self._coherence.is_current(names, fingerprint):
             return False
-        self._uses |= self._coherence.use(names, fingerprint)
+        self._uses |= self._coherence.use(names)
         return True
 
     def _add_module(self, name: str, module: types.ModuleType, reached: set[str]) -> None:
@@ -107,7 +110,7 @@ class Outgoing:
         fingerprint = module_fingerprint(" ".join([module.__name__, *submodules]))
         if self._is_current((name,), fingerprint):
             return
-        versions = self._coherence.offer((name,), fingerprint)[name]
+        versions = self._offer(name, fingerprint)[name]
         self._modules[name] = {
             "module": module.__name__,
             "submodules": submodules,
@@ -122,7 +125,7 @@ class Outgoing:
             return
         fingerprint = held_fingerprint(value._handle)
         if not self._is_current((name,), fingerprint):
-            versions = self._coherence.offer((name,), fingerprint)[name]
+            versions = self._offer(name, fingerprint)[name]
             self._held[name] = {"handle": value._handle, "versions": list(versions)}
 
     def _is_ours(self, value: RemoteReference) -> bool:
@@ -136,7 +139,8 @@ class Outgoing:
             if self._is_current(group.names, fingerprint):
                 return
             packed = examined.hashed()
-            self._writer.add(group.names, packed, self._coherence.offer(group.names, fingerprint))
+            alone = fingerprints_alone(group.names, fingerprint, self._scope)
+            self._writer.add(group.names, packed, self._coherence.offer(group.names, fingerprint, alone))
         except CannotPack as error:
             self._add_refused(group, direct, error)
 
@@ -156,7 +160,7 @@ class Outgoing:
             raise CannotTravel(message)
         fingerprint = b"broken:" + message.encode()
         if not self._is_current((name,), fingerprint):
-            versions = self._coherence.offer((name,), fingerprint)[name]
+            versions = self._offer(name, fingerprint)[name]
             self._broken[name] = {"reason": message, "versions": list(versions)}
 
     def _add_files(self, modules: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ functions and classes among the values read in turn, and the names that share a 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from ...wire.values.grouping import Group, connected, group_values
@@ -27,6 +27,7 @@ class Selection:
     values: dict[str, object] = field(default_factory=dict)
     surveys: dict[str, Survey] = field(default_factory=dict)
     attributes: set[str] = field(default_factory=set)
+    mentioned: set[str] = field(default_factory=set)
     modules: set[str] = field(default_factory=set)
 
     def groups(self) -> list[Group]:
@@ -37,6 +38,21 @@ class Selection:
             if name in self.surveys and not isinstance(value, (types.ModuleType, RemoteReference))
         }
         return group_values(plain, self.surveys)
+
+
+# Code that can read any variable by a name that nobody sees before it runs.
+_LOOKS_UP_BY_TEXT = frozenset(
+    {"eval", "exec", "compile", "globals", "locals", "vars", "query", "run_cell", "ev", "user_ns", "run_line_magic"}
+)
+
+
+def looks_up_by_text(selection: Selection, reads: Set[str], attributes: Set[str]) -> bool:
+    """The cell, or a function it may call, can read variables that it does not mention.
+
+    Names the kernel does not have are asked for when they are met; for names it has, it must have the newest value.
+    """
+    words = (reads, attributes, selection.mentioned, selection.attributes)
+    return any(not _LOOKS_UP_BY_TEXT.isdisjoint(each) for each in words)
 
 
 def select(direct: Iterable[str], variables: Mapping[str, object], scope: Scope) -> Selection:
@@ -67,6 +83,7 @@ def _take(selection: Selection, pending: set[str], variables: Mapping[str, objec
         found = survey(value, scope)
         selection.surveys[name] = found
         selection.attributes |= found.attributes
+        selection.mentioned |= found.names
         selection.modules |= found.modules
         pending |= found.names
 

@@ -25,7 +25,7 @@ from .incoming import Incoming
 from .modules import ProjectSources
 from .outgoing import Outgoing
 from .remote_value import RemoteValue
-from .selection import select
+from .selection import looks_up_by_text, select
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -97,6 +97,8 @@ class VariableSync:
             direct = reads if names_in is None else self._checked(names_in, variables)
             hints = found.hints if names_in is None else frozenset()
             selection = select(direct | hints, variables, self._scope)
+            if names_in is None and looks_up_by_text(selection, found.reads, found.attributes):
+                selection = select(direct | hints | self._coherence.agreed.keys(), variables, self._scope)
             selection.direct = frozenset(direct)
             outgoing = Outgoing(self._coherence, self._project, self._scope)
             outgoing.add(selection, found.attributes, found.imports)

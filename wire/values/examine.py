@@ -91,7 +91,8 @@ class Examined:
         flags, dtype = value.flags, value.dtype
         if dtype.hasobject or not (flags.c_contiguous or flags.f_contiguous) or value.size == 0:
             return None
-        layout = f"{dtype!r}|{value.shape}|{flags.c_contiguous}|{flags.writeable}"
+        kind_of_items = dtype.str if dtype.names is None and dtype.metadata is None else repr(dtype)
+        layout = f"{kind_of_items}|{value.shape}|{flags.c_contiguous}|{flags.writeable}"
         flat = value.reshape(-1, order="A").view("u1")
         return b"array:" + xxhash.xxh3_128_digest(layout.encode() + self._digest_of(memoryview(flat)))
 

@@ -22,7 +22,7 @@ Address = tuple[int, int]  # where a buffer lies in this process, and its length
 _SMALL_TEXT: Final = 256
 _PARALLEL_FROM: Final = 64 * 2**20
 _PARTS: Final = 4
-_DIRECT: Final = frozenset({int, bool, type(None), float, complex, str, bytes})
+_DIRECT: Final = frozenset({int, bool, type(None), float, complex, str, bytes, range, type(...)})
 
 
 def atom_fingerprint(value: object) -> Fingerprint | None:

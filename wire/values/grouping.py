@@ -95,6 +95,15 @@ def group_now(names: Sequence[str], scope: Scope) -> Group:
     return join(names, values, {name: survey(value, scope) for name, value in values.items()})
 
 
+def fingerprints_alone(
+    names: Sequence[str], whole: Fingerprint, scope: Scope, known: Mapping[Address, bytes] | None = None
+) -> dict[str, Fingerprint]:
+    """Of each name by itself; ``whole`` is that of all of them as one group."""
+    if len(names) == 1:
+        return {names[0]: whole}
+    return {name: fingerprint_of(group_now((name,), scope), scope, known) for name in names}
+
+
 def fingerprint_of(group: Group, scope: Scope, known: Mapping[Address, bytes] | None = None) -> Fingerprint:
     """The fingerprint of a group; a value that cannot be pickled is known by its identity only."""
     try:

@@ -29,7 +29,7 @@ from .handles import RemoteReference, Scope
 Node = int | tuple[str, int]
 
 ATOMS: frozenset[type] = frozenset(
-    {int, float, complex, bool, str, bytes, type(None), type(...), type(NotImplemented), range, slice}
+    {int, float, complex, bool, str, bytes, type(None), type(...), type(NotImplemented), range}
 )
 _NEVER_ENTERED = (types.ModuleType, types.CodeType, types.FrameType, weakref.ReferenceType, logging.Logger, io.IOBase)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as by a class statement

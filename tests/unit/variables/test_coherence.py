@@ -12,7 +12,7 @@ A = ("a",)
 
 
 def offered(coherence, fingerprint=b"1"):
-    versions = coherence.offer(A, fingerprint)
+    versions = coherence.offer(A, fingerprint, {"a": fingerprint})
     coherence.settle()
     return versions
 
@@ -22,21 +22,21 @@ def test_an_agreed_value_need_not_travel():
     assert not coherence.is_current(A, b"1")
     assert offered(coherence) == {"a": (0, 1)}
     assert coherence.is_current(A, b"1")
-    assert coherence.use(A, b"1") == {"a": 1}
+    assert coherence.use(A) == {"a": 1}
 
 
 def test_a_changed_value_is_the_next_version():
     coherence = Coherence()
     offered(coherence)
-    assert coherence.offer(A, b"2") == {"a": (1, 2)}
+    assert coherence.offer(A, b"2", {"a": b"2"}) == {"a": (1, 2)}
 
 
 def test_an_offer_that_nobody_confirmed_is_made_again():
     coherence = Coherence()
-    coherence.offer(A, b"1")
+    coherence.offer(A, b"1", {"a": b"1"})
     coherence.start_cell()
     assert not coherence.is_current(A, b"1")
-    assert coherence.offer(A, b"1") == {"a": (0, 1)}
+    assert coherence.offer(A, b"1", {"a": b"1"}) == {"a": (0, 1)}
 
 
 def test_new_partners_make_a_group_travel_again():
@@ -111,10 +111,10 @@ class TwoInterpreters(RuleBasedStateMachine):
         fingerprint = str(self.local).encode()
         version, value = self.remote_agreed
         if coherence.is_current(A, fingerprint):
-            expected = coherence.use(A, fingerprint)["a"]
+            expected = coherence.use(A)["a"]
             owed = version > expected
         else:
-            base, new = coherence.offer(A, fingerprint)["a"]
+            base, new = coherence.offer(A, fingerprint, {"a": fingerprint})["a"]
             if version > base > 0 or (self.remote is not None and self.remote != value):
                 return  # the kernel's end refuses: changed on both sides
             self.remote, self.remote_agreed, owed = self.local, (new, self.local), False
@@ -139,7 +139,8 @@ class TwoInterpreters(RuleBasedStateMachine):
                 assert meanwhile, "a conflict without a change on both sides"
                 return
             self.local = self.remote
-            coherence.accept({"a": returned[1]}, A, str(self.local).encode())
+            fingerprint = str(self.local).encode()
+            coherence.accept({"a": returned[1]}, A, fingerprint, {"a": fingerprint})
         elif not meanwhile:
             assert self.local == self.remote, "left stale, and silently"
 
