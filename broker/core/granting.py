@@ -66,7 +66,9 @@ def _settles_at(state: FleetState, kernel: Kernel) -> BootMs:
     policy = state.policy
     if len(state.agents_seen) < policy.expect_agents:
         return BootMs(state.started.boot + policy.expect_for_ms)
-    if any(agent.link_id is not None for agent in state.agents.values()):
+    connected = [agent.link_id is not None for agent in state.agents.values()]
+    just_started = kernel.asked_at < state.started.boot + policy.expect_for_ms
+    if connected and all(connected) and not just_started:
         return kernel.asked_at
     return BootMs(kernel.asked_at + policy.settle_ms)
 

@@ -14,7 +14,7 @@ from ...wire.errors import KernelNotFound, NotAuthorized, PerijoveError
 from ..auth import Authenticator, NoValidToken, check_host_and_origin, require
 from ..broker import Broker
 from ..ledger.tokens import Identity, Role
-from ..websocket import abort_of
+from ..websocket import connection_of
 from .agent_link import run_agent_link
 from .client_link import run_client_link
 from .data_link import run_data_link
@@ -44,7 +44,7 @@ async def serve_websocket(broker: Broker, auth: Authenticator, scope: Scope, rec
         await _deny(send, 404, str(error))
         return
     await send({"type": "websocket.accept"})
-    link = Link(kind, identity.token_hash, receive, send, abort_of(scope))
+    link = Link(kind, identity.token_hash, receive, send, connection_of(scope))
     await _run(broker, link, str(scope["path"]))
 
 

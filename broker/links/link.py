@@ -11,7 +11,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -30,6 +30,13 @@ REASON_BYTES = 120  # a close frame's reason holds 123
 _numbers = itertools.count(1)
 
 
+class Connection(Protocol):
+    """What a link needs of its connection beyond ASGI."""
+
+    async def send_binary(self, data: bytes) -> None: ...
+    def abort(self) -> None: ...
+
+
 class LinkClosed(Exception):
     """The peer is gone."""
 
@@ -37,13 +44,13 @@ class LinkClosed(Exception):
 class Link:
     """Made when the handshake is accepted; :meth:`pump` runs beside whoever reads."""
 
-    def __init__(self, kind: str, owner: str, receive: Receive, send: Send, abort: Callable[[], None]) -> None:
+    def __init__(self, kind: str, owner: str, receive: Receive, send: Send, connection: Connection) -> None:
         self.id = f"{kind}-{next(_numbers)}"
         self.owner = owner
         self.blocked_since: float | None = None
         self._receive = receive
         self._send = send
-        self._abort = abort
+        self._connection = connection
         self._texts: deque[str] = deque()
         self._wake = asyncio.Event()
         self._close: tuple[int, str] | None = None
@@ -79,8 +86,8 @@ class Link:
         """
         self.blocked_since = time.monotonic()
         try:
-            await self._send({"type": "websocket.send", "bytes": data})
-        except (OSError, RuntimeError) as error:  # RuntimeError: it was closed by us a moment ago
+            await self._connection.send_binary(data)
+        except OSError as error:
             raise LinkClosed from error
         finally:
             self.blocked_since = None
@@ -94,7 +101,7 @@ class Link:
     def abort(self) -> None:
         """Close at once, whatever is still to be sent."""
         self._close = self._close or (CLOSE_NORMAL, "")
-        self._abort()
+        self._connection.abort()
 
     async def pump(self) -> None:
         """Send what was said, until the link is closed from either side."""
