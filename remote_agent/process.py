@@ -153,6 +153,7 @@ class KernelProcess:
                     "-f",
                     str(self._connection.file),
                     "--HistoryManager.hist_file=:memory:",  # several users' kernels must not share one history
+                    *_parent_poller(),
                 ],
                 env=environment,
                 cwd=self.directory,
@@ -316,6 +317,11 @@ class KernelProcess:
 
 def _nothing() -> None:
     pass
+
+
+def _parent_poller() -> list[str]:
+    """Where no signal says that the agent has died, ipykernel looks for it every second."""
+    return [] if sys.platform == "linux" else [f"--IPKernelApp.parent_handle={os.getpid()}"]
 
 
 def _may_raise_priority() -> bool:

@@ -27,6 +27,7 @@ from perijove.wire.replay import Inbox, Outbox
 from perijove.wire.versions import PROTOCOL
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 M = TypeVar("M")
 TOKEN = "agent-token"
@@ -51,7 +52,13 @@ class FakeBroker:
 
     async def start(self) -> None:
         self._server = await serve(
-            self._serve, "127.0.0.1", self.port, compression=None, max_size=2 << 20, ping_interval=None
+            self._serve,
+            "127.0.0.1",
+            self.port,
+            compression=None,
+            max_size=2 << 20,
+            ping_interval=None,
+            process_request=self._check_token,
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
@@ -64,11 +71,14 @@ class FakeBroker:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @staticmethod
+    def _check_token(connection: ServerConnection, request: Request) -> Response | None:
+        if request.headers["Authorization"] == f"Bearer {TOKEN}":
+            return None
+        return connection.respond(403, "")
+
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        if connection.request.headers["Authorization"] != f"Bearer {TOKEN}":
-            await connection.close(1008)
-            return
         path = connection.request.path
         with contextlib.suppress(ConnectionClosed):
             if path == "/api/agents/link":

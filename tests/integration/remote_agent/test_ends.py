@@ -179,6 +179,11 @@ async def test_a_broker_of_another_version_ends_the_agent(settings: AgentSetting
         await run(settings)
 
 
+async def test_a_token_that_the_broker_does_not_accept_ends_the_agent(broker: FakeBroker, tmp_path: Path) -> None:
+    with pytest.raises(AgentRefused, match="token"):
+        await run(AgentSettings(broker.url, "wrong", tmp_path / "a", spares=0))
+
+
 async def test_an_agent_without_a_broker_gives_up_if_told_to(tmp_path: Path) -> None:
     settings = AgentSettings("http://127.0.0.1:1", TOKEN, tmp_path / "a", spares=0, exit_without_broker_s=0.2)
     with pytest.raises(BrokerStayedAway):

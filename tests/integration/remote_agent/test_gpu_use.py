@@ -1,4 +1,4 @@
-"""Whether a release keeps the variables: no process of the kernel has opened a GPU's device file (DESIGN.md §3, tier 1)."""
+"""A release keeps the variables while no process of the kernel has opened a GPU (DESIGN.md §3, tier 1)."""
 
 from __future__ import annotations
 

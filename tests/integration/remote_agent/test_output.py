@@ -106,7 +106,8 @@ async def test_stdout_and_stderr_keep_their_order(agent: Hello, broker: FakeBrok
 async def test_what_subprocesses_and_threads_write_arrives(agent: Hello, broker: FakeBroker) -> None:
     _, client = await broker.bind(gpus=[agent.gpus[0].uuid])
     outcome = await client.run(
-        "import os, threading\nthread = threading.Thread(target=print, args=('thread',)); thread.start(); thread.join()\n"
+        "import os, threading\nthread = threading.Thread(target=print, args=('thread',))\n"
+        "thread.start(); thread.join()\n"
         "!echo command\nprint(os.getcwd())"
     )
     assert {"thread", "command"} <= set(outcome.text.split())
