@@ -21,6 +21,7 @@ from ipykernel.ipkernel import IPythonKernel
 
 from ...wire.errors import KernelReleased, PerijoveError
 from ...wire.values.parcel import Parcel
+from .comms import hear_during_cells
 from .environment import BLOB_DIR
 from .large_buffers import LargeBuffers
 
@@ -42,6 +43,8 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         self._stdin_lock = threading.Lock()
         self._execute_sleep_of_others: float = self._execute_sleep
         self._namespace: RemoteNamespace | None = None
+        self._main_is_blocked = False  # by a cell that awaits nothing
+        hear_during_cells(lambda: self._main_is_blocked)
 
     @property
     def namespace(self) -> RemoteNamespace:
@@ -97,9 +100,13 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         cell = _cell(parent)
 
         async def run() -> dict[str, Any]:
-            reply: dict[str, Any] = await super(RemoteKernel, self).do_execute(
-                code, silent, store_history, user_expressions, allow_stdin, cell_meta=cell_meta, cell_id=cell_id
-            )
+            self._main_is_blocked = True
+            try:
+                reply: dict[str, Any] = await super(RemoteKernel, self).do_execute(
+                    code, silent, store_history, user_expressions, allow_stdin, cell_meta=cell_meta, cell_id=cell_id
+                )
+            finally:
+                self._main_is_blocked = False
             return reply
 
         if not cell:
@@ -248,6 +255,7 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             loop.call_soon_threadsafe(cancel)
 
         previous = signal.signal(signal.SIGINT, handle_sigint)
+        self._main_is_blocked = False
         try:
             yield
         finally:
