@@ -55,6 +55,11 @@ class KernelLink:
         view = self.view
         return view is not None and view.state is KernelState.ATTACHED
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is nothing to do to have the GPU, as far as is known here."""
+        return self._channel is not None and self._channel.is_attached
+
     async def attach(self) -> KernelView:
         """On the client's loop; opens the channel the first time."""
         if self._channel is None:

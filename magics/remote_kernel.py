@@ -68,16 +68,21 @@ class RemoteKernel:
             PerijoveError: why there is no GPU to have.
         """
         started, held = time.monotonic(), self._link.is_reachable()
-        future = self._notebook.loop.submit(self._link.attach())
-        try:
-            view = self._notebook.progress.wait(future, self._attach_progress)
-        except KeyboardInterrupt:
-            future.cancel()
-            raise AttachCancelled(f"stopped waiting for {self.spec}; nothing is held and nothing is billed") from None
+        if not self._link.is_attached:  # else not even a detour through the client's thread
+            self._ask_for_gpu()
         self.attach_s = None if held else time.monotonic() - started
         self._notebook.attached(self)
         self._relay.drain()
-        return view
+        assert self.view is not None
+        return self.view
+
+    def _ask_for_gpu(self) -> None:
+        future = self._notebook.loop.submit(self._link.attach())
+        try:
+            self._notebook.progress.wait(future, self._attach_progress)
+        except KeyboardInterrupt:
+            future.cancel()
+            raise AttachCancelled(f"stopped waiting for {self.spec}; nothing is held and nothing is billed") from None
 
     def _attach_progress(self) -> str:
         view = self.view
