@@ -98,6 +98,10 @@ class DataLink:
                 async for message in connection:
                     if isinstance(message, bytes):
                         self._receive(unpack(message))
+                    if self._streams.turned_away:
+                        # A cell crossed the release. A new link has the client resume, and so keep it for later.
+                        self._streams.turned_away = False
+                        break
                 writer.cancel()
         except* WebSocketException:
             pass

@@ -46,6 +46,7 @@ class KernelStreams:
         self._resumed_streams: list[bytes] = []
         self._resumed_at = -1
         self._accepting = False
+        self.turned_away = False  # a message came for a process without a GPU
 
     # whether the kernel may run cells ---------------------------------------------------------------------------
 
@@ -66,7 +67,9 @@ class KernelStreams:
         match envelope.kind:
             case Kind.DATA:
                 self.spool.acknowledge(envelope.ack)
-                return self._receive_data(envelope) if self._accepting else None
+                if self._accepting:
+                    return self._receive_data(envelope)
+                self.turned_away = True
             case Kind.ACK:
                 self.spool.acknowledge(envelope.ack)
             case Kind.RESUME:

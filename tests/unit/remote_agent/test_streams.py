@@ -127,3 +127,12 @@ def test_a_cell_that_crosses_a_release_stays_with_the_client(streams: KernelStre
     streams.accept()
     assert sent(streams)[-1] == (Kind.RESUMED, 1, 1)  # so the client sends 2 again
     assert streams.receive(data(SHELL, 2)) == (b"x", SHELL, 2)
+
+
+def test_a_message_that_was_turned_away_is_noted_so_that_the_client_is_made_to_resume(streams: KernelStreams) -> None:
+    streams.stop_accepting()
+    assert not streams.turned_away
+    streams.receive(resume(SHELL, 0))
+    assert not streams.turned_away
+    streams.receive(data(SHELL, 1))
+    assert streams.turned_away
