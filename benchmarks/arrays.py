@@ -14,7 +14,7 @@ import numpy as np
 from .effort import Effort
 from .figures import Figure, Mark
 from .front_end import FrontEnd
-from .home import GPU, Home
+from .home import GPU, Home, wait_for_rest
 from .measure import Timings, alternate
 from .peers.parallel import Engine, engine
 from .peers.relay import BareRelay, bare_relay
@@ -32,6 +32,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
     with engine(here.directory) as ipyparallel, bare_relay() as relay, here.notebook() as notebook:
         notebook.execute("import numpy as np")
         notebook.execute(f"%%gpu {GPU}\nimport numpy as np")
+        wait_for_rest(here.broker(), held=1)
         for size_mb in effort.transfers_mb:
             rounds = min(effort.transfers, ROUNDS_OF_LARGE) if size_mb >= LARGE_MB else effort.transfers
             ways = _measure_size(size_mb, rounds, ipyparallel, relay, notebook)

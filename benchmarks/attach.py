@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-import httpx
 from perijove import __version__
 from perijove.client.address import BrokerAddress
 from perijove.client.channel import KernelChannel
@@ -19,15 +18,13 @@ from perijove.client.http import BrokerClient
 from .effort import Effort
 from .figures import Figure, Mark, faster, milliseconds
 from .front_end import FrontEnd
-from .home import GPU, Home
+from .home import GPU, Home, wait_for_rest
 from .measure import Timings, alternate
 from .peers.cold_start import start_to_first_cell, start_to_kernel_info
 
 SUBJECT = "attach"
 FASTER = Mark(20, at_least=True, meaning="faster than a cold start")
 STEADY = Mark(4, at_least=False, meaning="its p50")
-SPARES_WITHIN_S = 30.0
-REST_S = 0.4
 _END = "get_ipython()._perijove_magics.notebook.kernels[{!r}].release(end=True)"
 
 
@@ -63,12 +60,9 @@ def _of(timings: Timings) -> str:
     return f"p50 of {len(timings)}, p99 {timings.p99 * 1000:.0f} ms"
 
 
-# in a notebook ----------------------------------------------------------------------------------------------------
-
-
 def _attach_detached(notebook: FrontEnd, broker: BrokerAddress) -> float:
     """The kernel is known to the broker and linked, but has neither GPU nor process."""
-    _wait_for_spares(broker)
+    wait_for_rest(broker)
     seconds = notebook.execute(f"%%gpu {GPU}\npass").reply_s
     notebook.execute(_END.format(GPU))
     return seconds
@@ -76,28 +70,11 @@ def _attach_detached(notebook: FrontEnd, broker: BrokerAddress) -> float:
 
 def _attach_new(notebook: FrontEnd, broker: BrokerAddress) -> float:
     """The kernel has to be made at the broker and linked as well."""
-    _wait_for_spares(broker)
+    wait_for_rest(broker)
     name = f"new_{time.monotonic_ns()}"
     seconds = notebook.execute(f"%%gpu {GPU} --kernel {name}\npass").reply_s
     notebook.execute(_END.format(name))
     return seconds
-
-
-def _wait_for_spares(broker: BrokerAddress) -> None:
-    """Until the agent has as many spares as it keeps and no GPU is held, and a moment of rest beyond."""
-    time.sleep(REST_S)  # the agent begins to refill, and says so, a quarter of a second after it gave a spare away
-    deadline = time.monotonic() + SPARES_WITHIN_S
-    while time.monotonic() < deadline:
-        status = httpx.get(f"{broker.url}/api/status", headers=broker.headers, trust_env=False).json()
-        (agent,) = status["agents"]
-        if agent["spares"] >= 2 and all(gpu["state"] == "free" for gpu in agent["gpus"]):
-            time.sleep(REST_S)
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"the agent had no spares again within {SPARES_WITHIN_S:.0f} s")
-
-
-# as a client -------------------------------------------------------------------------------------------------------
 
 
 class _Nobody:
@@ -120,7 +97,7 @@ async def _attach_as_client(broker: BrokerAddress, times: int) -> Timings:
     seconds = []
     try:
         for _ in range(times):
-            await asyncio.to_thread(_wait_for_spares, broker)
+            await asyncio.to_thread(wait_for_rest, broker)
             started = time.perf_counter()
             await channel.attach()
             seconds.append(time.perf_counter() - started)

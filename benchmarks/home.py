@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from perijove.client.address import BrokerAddress
 from perijove.client.embedded import embedded_files
 
@@ -19,6 +21,9 @@ from .front_end import FrontEnd
 
 GPU = "H100"
 COUNT = 2
+SPARES = 2  # that an agent keeps
+SPARES_WITHIN_S = 30.0
+REST_S = 0.4
 _OURS = ("PERIJOVE_",)
 
 
@@ -58,3 +63,16 @@ def home() -> Iterator[Home]:
                 check=False,
                 stdout=subprocess.DEVNULL,
             )
+
+
+def wait_for_rest(broker: BrokerAddress, held: int = 0) -> None:
+    """Until the agent has its spares again and only ``held`` GPUs are held: what starts beside a cell slows it down."""
+    time.sleep(REST_S)  # the agent begins to refill, and says so, a quarter of a second after it gave a spare away
+    deadline = time.monotonic() + SPARES_WITHIN_S
+    while time.monotonic() < deadline:
+        status = httpx.get(f"{broker.url}/api/status", headers=broker.headers, trust_env=False, verify=False).json()
+        (agent,) = status["agents"]
+        if agent["spares"] >= SPARES and sum(gpu["state"] != "free" for gpu in agent["gpus"]) <= held:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"the agent had no spares again within {SPARES_WITHIN_S:.0f} s")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .effort import Effort
 from .figures import Figure, Mark
 from .front_end import Execution, FrontEnd
-from .home import GPU, Home
+from .home import GPU, Home, wait_for_rest
 
 SUBJECT = "output"
 MARK = Mark(0.9, at_least=True, meaning="plain ipykernel's rate")
@@ -23,6 +23,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
         stock.wait_until_heard()
         magic = f"%%gpu {GPU}\n"
         notebook.execute(f"{magic}print('warm')")
+        wait_for_rest(here.broker(), held=1)
         for front_end, prefix in ((stock, ""), (notebook, magic)):
             _prints(front_end, prefix, effort.prints // 25)  # warm-up
             _displays(front_end, prefix, effort.displays // 25)
