@@ -40,7 +40,8 @@ def link_opened(state: FleetState, kernel: Kernel, event: ClientLinkOpened, now:
         state.closes.append(do.CloseLink(kernel.link_id, "another client has linked to this kernel"))
         _forget_requests(kernel)
     kernel.link_id, kernel.away_since = event.link_id, None
-    state.tell(kernel, LinkWelcome(protocol=PROTOCOL, version=version, kernel=view_of(kernel, state.policy, now.boot)))
+    view = state.welcomed[kernel.id] = view_of(kernel, state.policy, now.boot)
+    state.tell(kernel, LinkWelcome(protocol=PROTOCOL, version=version, kernel=view))
     if kernel.state is KernelState.QUEUED:
         state.plan_needed = True
         if not kernel.attaches:

@@ -109,7 +109,7 @@ class Fleet:
                     self._kernel_event(kernel, event, now)
         if state.plan_needed:
             serve_queue(state, now)
-        return self._flush(event, now)
+        return self._flush(now)
 
     def _kernel_event(
         self, kernel: Kernel, event: KernelDeleted | ClientLinkOpened | ClientSaid | ClientLinkClosed, now: Now
@@ -171,7 +171,7 @@ class Fleet:
 
     # bringing everybody up to date ----------------------------------------------------------------------------------
 
-    def _flush(self, event: FleetEvent, now: Now) -> list[do.Instruction]:
+    def _flush(self, now: Now) -> list[do.Instruction]:
         """Routes first, then what was said, then states, then the replies that stand for them, then records."""
         state = self.state
         routes: list[do.Instruction] = []
@@ -184,8 +184,8 @@ class Fleet:
                 self._forget(kernel_id, kernel, states, now)
                 continue
             self._route(kernel, routes)
-            if kernel.link_id is not None and not isinstance(event, ClientLinkOpened):
-                states.append(do.ToClientLink(kernel.link_id, State(kernel=self.view(kernel, now))))
+            if kernel.link_id is not None and state.welcomed.get(kernel.id) != (view := self.view(kernel, now)):
+                states.append(do.ToClientLink(kernel.link_id, State(kernel=view)))
             if kernel.state is KernelState.ATTACHED and kernel.notice and kernel.link_id in replied:
                 kernel.notice = ""  # the state that was just sent has told it
             self._save(kernel, records)
@@ -193,6 +193,7 @@ class Fleet:
         done = [*routes, *state.out, *states, *state.replies, *state.closes, *records]
         state.out, state.replies, state.closes = [], [], []
         state.touched.clear()
+        state.welcomed.clear()
         return done
 
     def _forget(self, kernel_id: str, kernel: Kernel | None, states: list[do.Instruction], now: Now) -> None:
@@ -256,7 +257,7 @@ class Fleet:
         for kernel in state.kernels.values():
             self._restore_state(kernel, now)
             state.touch(kernel)
-        return self._flush(Tick(), now)
+        return self._flush(now)
 
     def _restore_state(self, kernel: Kernel, now: Now) -> None:
         state = self.state

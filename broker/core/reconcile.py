@@ -50,6 +50,7 @@ def agent_connected(state: FleetState, event: AgentConnected, now: Now, version:
     for kernel in mine:
         if kernel.id not in reports:
             _is_not_there(state, agent, kernel, now)
+    for kernel in [*mine, *(state.kernels[kernel_id] for kernel_id in keep)]:  # a lease just taken up is not in mine
         state.touch(kernel)
         if kernel.id in state.kernels:
             settle(state, kernel, now)

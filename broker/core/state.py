@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ...wire.control import End, FromBroker, LeaseReport
 from ...wire.link import Reply, ToClient
-from ...wire.models import Gpu, GpuState, KernelState
+from ...wire.models import Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
 from .clock import Now
 from .lease import Event, next_state
@@ -52,6 +52,7 @@ class FleetState:
     replies: list[do.ToClientLink] = field(default_factory=list)
     closes: list[do.CloseLink] = field(default_factory=list)
     touched: dict[str, None] = field(default_factory=dict)
+    welcomed: dict[str, KernelView] = field(default_factory=dict)  # what a Welcome of this event has already said
 
     # saying things ----------------------------------------------------------------------------------------------
 

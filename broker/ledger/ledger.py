@@ -44,7 +44,6 @@ class Ledger:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._renewals: dict[str, do.RenewLease] = {}
         self._renewals_due = False
-        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._write, name="perijove-ledger", daemon=True)
         self._thread.start()
 

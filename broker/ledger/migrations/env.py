@@ -1,4 +1,7 @@
-"""Run by alembic: migrates over the connection that the ledger hands it, in one transaction."""
+"""Run by alembic: migrates over the connection that the ledger hands it, in one transaction.
+
+Alembic loads this file by its path, outside of any package, so the import of ours is absolute.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perijove.broker.core.policy import Policy
 from perijove.wire import control, link
 from perijove.wire.models import KernelState
@@ -261,3 +263,24 @@ def test_why_a_process_ended_is_told_even_when_the_news_comes_late() -> None:
     assert client.view.notice == "The kernel was killed."
     ((lease, _, confirmed),) = world.ledger.closed.values()
     assert confirmed, f"what {lease.id} came to is proved, too"
+
+
+def test_a_lease_that_the_ledger_missed_answers_the_attach_that_waits() -> None:
+    """The broker dies between Bind and the commit; its client asks again before the agent is back."""
+    world = world_with(1)
+    client = world.attached()
+    agent = world.agents["a"]
+    (lease_id,) = world.ledger.open
+    world.ledger.open.clear()
+    world.ledger.kernels[client.kernel_id] = replace(
+        world.ledger.kernels[client.kernel_id], state=KernelState.DETACHED, incarnation=None, agent_id=None
+    )
+    world.restart_broker()
+    client.open()
+    asked = world.attach(client)
+    agent.connect()
+    world.deliver_all()
+    assert client.answers[asked].code == ""
+    assert client.view is not None
+    assert client.view.incarnation == agent.processes[client.kernel_id].incarnation
+    assert world.ledger.open.keys() == {lease_id}
