@@ -20,7 +20,7 @@ from rich.syntax import Syntax
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE.parent / ".demo"
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 class PrintingClient(NotebookClient):
@@ -30,11 +30,17 @@ class PrintingClient(NotebookClient):
         content = msg["content"]
         match msg["msg_type"]:
             case "stream":
-                sys.stdout.write(content["text"])
+                sys.stdout.write(content["text"] if sys.stdout.isatty() else last_states(content["text"]))
                 sys.stdout.flush()
             case "display_data" | "execute_result":
                 show_rich(content)
         return super().output(outs, msg, display_id, cell_index)
+
+
+def last_states(text: str) -> str:
+    """For a file: of a progress bar's states, one over the other on a screen, only the last."""
+    lines = text.split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
 
 
 def show_rich(content: dict) -> None:
