@@ -10,10 +10,11 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...wire.errors import CannotTravel, VariableConflict, from_code
+from ...wire.values.grouping import fingerprint_of, group_now
 from ...wire.values.handles import RemoteReference, Scope
 from ...wire.values.items import ParcelReader
 from ...wire.values.names import is_user_name, user_names
@@ -113,7 +114,7 @@ class VariableSync:
                 out=list(names_out),
                 keep=list(keep),
                 limit=self._limit_bytes,
-                deleted=self._take_deleted(variables),
+                deleted=self._to_unbind(variables, self._witnesses),
                 loose=loose,
                 **self._errands(),
             )
@@ -136,10 +137,19 @@ class VariableSync:
                 raise CannotTravel(f"there is no variable {name!r} in the notebook to send: define it first")
         return set(names)
 
-    def _take_deleted(self, variables: dict[str, object]) -> dict[str, int]:
-        """Said again with every cell until one is confirmed: a cell may never arrive."""
-        self._deleting = self._coherence.deleted(variables)
-        return self._deleting
+    def _to_unbind(self, variables: dict[str, object], written: Iterable[str]) -> dict[str, int]:
+        """Names to unbind over there: those deleted here, and those changed here that the cell binds without reading.
+
+        The latter need not travel, but the kernel's old value must go: bound to the same old value again, the name
+        would look unchanged there, while the notebook has another. Said with every cell until one is confirmed.
+        """
+        unbound = self._coherence.deleted(variables)
+        for name in written:
+            expected = self._coherence.expected(name)
+            if expected is not None and fingerprint_of(group_now((name,), self._scope), self._scope) != expected:
+                unbound[name] = self._coherence.version(name)
+        self._deleting = unbound
+        return unbound
 
     def _loose(self) -> dict[str, str]:
         """Names that alone hold their RemoteValue: the cell may free the object by deleting the name."""

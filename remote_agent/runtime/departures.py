@@ -132,8 +132,8 @@ class Departures:
         records, cell = self._records, self._cell
         known = [records.agreed.get(name) for name in group.names]
         wanted = [name for name in group.names if name in cell.out]
-        examined = group.examined(records.whole_scope if wanted else records.scope)
         try:
+            examined = group.examined(records.whole_scope if wanted else records.scope)
             if any(each is not None and not each.fingerprint.startswith(b"held:") for each in known):
                 fingerprint = examined.fingerprint
                 if self._is_unchanged(group, fingerprint):
