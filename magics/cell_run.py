@@ -19,6 +19,7 @@ class CellRun:
     reply: Message | None = None
     idle: bool = False
     error: Document | None = None  # what ended it
+    error_shown: bool = False  # its output has told of it: nothing is left to show
     display_error: Document | None = None  # what went wrong while its result was shown
     returned: Message | None = None  # perijove_result
     lost: bool = False  # the process ended before the cell did
@@ -71,7 +72,9 @@ class CellRun:
             self.display_error = content
             return self.held()
         self.error = content
-        if self._held_error is not None and self._held_error.content.get("ename") == content.get("ename"):
+        held = self._held_error
+        self.error_shown = held is None or held.content.get("ename") != content.get("ename")
+        if not self.error_shown:
             self._held_error = None
         return self.held()
 

@@ -36,7 +36,9 @@ class Message:
 
 def parse(frame: JupyterFrame) -> Message:
     header, parent, metadata, content = (
-        json.loads(bytes(part)) for part in (frame.header, frame.parent_header, frame.metadata, frame.content)
+        # What a program prints need not be text; jupyter_client reads it like this.
+        json.loads(bytes(part).decode("utf-8", "replace"))
+        for part in (frame.header, frame.parent_header, frame.metadata, frame.content)
     )
     return Message(frame.channel, header, parent, metadata, content, frame.buffers)
 

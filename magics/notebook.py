@@ -20,7 +20,8 @@ from ..widgets.live_line import Progress
 from ..wire.errors import PerijoveError, UsageError
 from .local_activity import LocalActivity
 from .messages import Document
-from .outputs import Outputs
+from .outputs import Outputs, RemoteResult
+from .remote_errors import show_errors_once
 from .remote_kernel import RemoteKernel
 from .status_line import StatusLine, show_status_line
 
@@ -50,6 +51,7 @@ class Notebook:
         self._wake_planned = threading.Event()
         self._local_activity = LocalActivity(self._report_local_activity)
         self._previous_sigterm: Any = None
+        self._show_errors_again: Callable[[], None] = lambda: None
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_run_cell", self._before_cell),
             ("post_run_cell", self._after_cell),
@@ -60,12 +62,14 @@ class Notebook:
     def register(self) -> None:
         for name, callback in self._events:
             self.shell.events.register(name, callback)
+        self._show_errors_again = show_errors_once(self.shell)
         atexit.register(self.close)
 
     def unregister(self) -> None:
         for name, callback in self._events:
             with contextlib.suppress(ValueError):
                 self.shell.events.unregister(name, callback)
+        self._show_errors_again()
         atexit.unregister(self.close)
         self.close()
 
@@ -170,17 +174,22 @@ class Notebook:
 
     def set_result(self, has_result: bool, value: Any) -> None:
         """Put the value behind the result that the display hook has shown: ``_``, ``_N`` and ``Out[N]``."""
-        if not has_result:
+        hook: Any = self.shell.displayhook
+        current: Any = sys.displayhook
+        if not has_result or current is not hook:  # results that are captured are in neither
             return
-        shell: Any = self.shell
-        count = shell.displayhook.prompt_count
+        if hook.exec_result is not None:
+            hook.exec_result.result = value
+        outputs, count = self.shell.user_ns.get("_oh", {}), hook.prompt_count
+        if not isinstance(outputs.get(count), RemoteResult):  # it was not shown: displays itself, or cannot be shown
+            hook.update_user_ns(value)
+            return
+        outputs[count] = value
         names = {f"_{count}": value}
-        outputs = shell.user_ns.get("_oh", {})
-        if count in outputs:
-            outputs[count] = value
-            if shell.user_ns.get("_") is shell.displayhook._:
-                names["_"] = value
-            shell.displayhook._ = value
+        if self.shell.user_ns.get("_") is hook._:
+            names["_"] = value
+        hook._ = value
+        shell: Any = self.shell
         shell.push(names, interactive=False)  # as the hook does: it keeps to names that it finds in user_ns_hidden
 
     def note_display_error(self, error: Document) -> None:

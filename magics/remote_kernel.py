@@ -216,7 +216,7 @@ class RemoteKernel:
             if run.timed_out:
                 raise KernelBusy(f"the cell was interrupted after its --timeout of {run.timeout_s:g} s")
             if run.error is not None:
-                raise remote_error(run.error)
+                raise remote_error(run.error, shown=run.error_shown)
         if run.display_error is not None:
             self._notebook.note_display_error(run.display_error)
         self._notebook.set_result(*self.sync.result())
