@@ -74,7 +74,7 @@ def agent(
     exit_without_broker: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run an agent on a GPU machine. It only dials out."""
-    from ..remote_agent.agent import run  # the agent's libraries are only needed here
+    from ..remote_agent.agent import run_agent  # the agent's libraries are only needed here
     from ..remote_agent.settings import AgentSettings
 
     try:

@@ -276,7 +276,9 @@ class KernelChannel:
             self._resumed = False
             self.blobs.abandon(ConnectionLost("the remote process ended while a value was on its way"))
             self._listener.incarnation_changed(view)
-        if incarnation is not None and view.state is KernelState.ATTACHED and not self._resumed:
+        if view.state is not KernelState.ATTACHED:
+            self._resumed = False  # what crosses a release is turned away: the next attach sends it again
+        elif incarnation is not None and not self._resumed:
             self._resume()
         self._listener.state_changed(view)
 

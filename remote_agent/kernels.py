@@ -118,21 +118,22 @@ class Kernels:
             if self._is_bound(kernel, command):  # asked again, after a reconnection
                 self._say_bound(kernel, command, resumed=command.incarnation is not None)
                 return
-            meter = LeaseMeter(command.lease_id, received_ns)
-            hold = NOTHING_HELD
+            lease = Lease(LeaseMeter(command.lease_id, received_ns), NOTHING_HELD)
+            lease.meter.close(received_ns)
             try:
                 if kernel.lease is not None:
                     self._close_lease(kernel)
+                # The process first: nothing is held, and nothing billed, while a spare is still being started.
+                process = await self._process_for(kernel, command.incarnation)
                 hold = await self._gpus.hold(command.gpus)
-                kernel.lease = Lease(meter, hold)
+                kernel.lease = lease = Lease(LeaseMeter(command.lease_id, self._clock()), hold)
                 self.allowances.grant(command.lease_id, command.allowance_s, received_ns)
                 self.new_allowance.set()
-                process = await self._process_for(kernel, command.incarnation)
                 await process.bind(hold.environment, self._premises.working_directory(kernel.kernel_id))
                 if not process.alive:
                     raise ProcessGone("the kernel's process ended while it was being attached")
             except (PerijoveError, OSError, TimeoutError) as error:
-                await self._bind_failed(kernel, command, command.incarnation, Lease(meter, hold), error)
+                await self._bind_failed(kernel, command, command.incarnation, lease, error)
                 return
             self._started(kernel, process)
             self._say_bound(kernel, command, resumed=command.incarnation is not None)
