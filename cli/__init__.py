@@ -32,6 +32,6 @@ def main() -> None:
         sys.exit(2)
     except PerijoveError as error:
         print(f"perijove: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_status", 1))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -91,4 +91,4 @@ def agent(
         insecure=insecure,
         exit_without_broker_s=exit_without_broker,
     )
-    run_server(run(settings))
+    run_agent(settings)

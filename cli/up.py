@@ -25,6 +25,7 @@ from .readiness import url_when_ready
 from .simulate import SIMULATE_HELP, simulated_gpus
 
 UNUSED_S = 300.0
+ABANDONED_S = 3600.0  # a suspended kernel whose notebook was killed
 AGENT_WITHOUT_BROKER_S = 30.0
 AGENT_RETRY_S = 1.0
 DOWN_WITHIN_S = 15.0
@@ -91,6 +92,7 @@ async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, u
         ready_file=files.ready,
         exit_when_unused_s=None if unused_s == float("inf") else unused_s,
         expect_agents=1,
+        abandon_after_s=ABANDONED_S,
     )
     token_in_file(settings, files.token, Role.ADMIN, _user_name())
     token_in_file(settings, files.directory / "agent.token", Role.AGENT, "this machine")
