@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, completion_matcher
 
 from .cell_options import OPTIONS
 from .gpu_magics import GpuMagics
 
 GENERIC_SPECS = ("any", "cpu")
+MATCHER = "perijove"
+OURS = re.compile(r"\s*(?P<percents>%{1,2})gpu\s+(?:\S+\s+)*(?P<word>\S*)")
 
 
 def completions(magics: GpuMagics, line: str) -> list[str]:
@@ -32,14 +37,25 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
 
 
 def register(magics: GpuMagics) -> None:
-    """Hook into IPython's completer; the hook is asked for lines that begin with our magics."""
+    """Hook into IPython's completer, before all others: behind our magics there is no Python to complete."""
 
-    def complete(ip: Any, event: Any) -> list[str]:
-        return completions(magics, event.text_until_cursor)
+    def complete(context: CompletionContext) -> SimpleMatcherResult:
+        line = context.text_until_cursor
+        found = OURS.fullmatch(line)
+        if found is None or (found["percents"] == "%%" and context.cursor_line > 0):
+            return {"completions": []}
+        return {
+            "completions": [SimpleCompletion(text=choice, type="magic") for choice in completions(magics, line)],
+            "matched_fragment": found["word"],
+            "suppress": True,
+            "ordered": True,
+        }
 
     shell: Any = magics.shell
-    for name in ("%%gpu", "%gpu"):
-        shell.set_hook("complete_command", complete, str_key=name)
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != MATCHER]
+    as_matcher: Any = completion_matcher(api_version=2, identifier=MATCHER, priority=100)
+    matchers.append(as_matcher(complete))
 
 
 def _specs(magics: GpuMagics) -> list[str]:

@@ -19,6 +19,13 @@ PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel
 # How the scripts below find a notebook's panel.
 PANEL = """
 const panelOf = path => [...jupyterapp.shell.widgets('main')].find(w => w.context && w.context.path === path);
+const activate = panel => new Promise(resolve => {
+    const {shell} = jupyterapp;
+    const isCurrent = () => shell.currentWidget === panel && (shell.currentChanged.disconnect(isCurrent), resolve());
+    shell.currentChanged.connect(isCurrent);
+    shell.activateById(panel.id);
+    isCurrent();
+});
 """
 OPEN = """async path => {
     const panel = await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
@@ -28,13 +35,13 @@ OPEN = """async path => {
 }"""
 RUN = """async ([path, index]) => {
     const panel = panelOf(path);
-    jupyterapp.shell.activateById(panel.id);
+    await activate(panel);
     panel.content.activeCellIndex = index;
     panel.content.deselectAll();
     await jupyterapp.commands.execute('notebook:run-cell');
 }"""
 RUN_ALL = """async path => {
-    jupyterapp.shell.activateById(panelOf(path).id);
+    await activate(panelOf(path));
     await jupyterapp.commands.execute('notebook:run-all-cells');
 }"""
 CELL = "([path, index]) => panelOf(path).content.widgets[index].model.toJSON()"
@@ -110,6 +117,11 @@ class Notebook:
         """Run All, until the last cell is done or one has failed."""
         await self._evaluate(RUN_ALL, self.path)
 
+    async def type(self, index: int, text: str) -> None:
+        """Click into a cell and type, as a person does."""
+        await (await self.locate(index)).locator(".cm-content").click()
+        await self.lab.page.keyboard.type(text)
+
     async def interrupt(self) -> None:
         """The stop button in the notebook's toolbar."""
         await self._panel.locator('[data-jp-item-name="interrupt"]').click()
@@ -146,8 +158,7 @@ class Notebook:
 
     async def wait_for_status(self, status: str) -> None:
         """Wait until the kernel is ``busy`` or ``idle``, as JupyterLab sees it."""
-        script = f"argument => {{ {PANEL} return ({STATUS})(argument[0]) === argument[1]; }}"
-        await self.lab.page.wait_for_function(script, arg=[self.path, status])
+        await self._wait(f"({STATUS})(argument[0]) === argument[1]", [self.path, status])
 
     async def locate(self, index: int) -> Locator:
         """A cell's element on the page, scrolled to."""
@@ -158,6 +169,10 @@ class Notebook:
             found = self._panel.locator(".jp-Cell").nth(number)
         await found.scroll_into_view_if_needed()
         return found
+
+    async def wait_for_source(self, index: int, source: str) -> None:
+        """Wait until a cell's source is this."""
+        await self._wait(f"({CELL})(argument).source === argument[2]", [self.path, index, source])
 
     async def wait_for_text(self, index: int, text: str) -> None:
         """Wait until a cell's outputs, as shown on the page, contain a text."""
@@ -170,6 +185,9 @@ class Notebook:
 
     async def _evaluate(self, script: str, argument: Any) -> Any:
         return await self.lab.page.evaluate(f"argument => {{ {PANEL} return ({script})(argument); }}", argument)
+
+    async def _wait(self, condition: str, argument: Any) -> None:
+        await self.lab.page.wait_for_function(f"argument => {{ {PANEL} return {condition}; }}", arg=argument)
 
 
 def role(output: dict[str, Any]) -> str | None:

@@ -18,7 +18,10 @@ import psutil
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 TOKEN = "acceptance"
-NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "completer-extension/manager": {"providerTimeout": 20_000},  # a busy machine may be slow to complete
+}
 
 
 class JupyterLabServer:
@@ -51,9 +54,9 @@ class JupyterLabServer:
 
     async def __aenter__(self) -> JupyterLabServer:
         self.notebooks.mkdir()
-        self._write_settings("@jupyterlab/apputils-extension/notification", NO_NEWS)
+        self._write_settings()
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - a moment, before anything else runs
                 [
                     *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
                     "--ServerApp.ip=127.0.0.1",
@@ -100,10 +103,11 @@ class JupyterLabServer:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout
 
-    def _write_settings(self, plugin: str, settings: dict[str, object]) -> None:
-        path = self._settings / f"{plugin}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+    def _write_settings(self) -> None:
+        for plugin, settings in SETTINGS.items():
+            path = self._settings / f"@jupyterlab/{plugin}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings))
 
     async def _wait_until_ready(self) -> str:
         """The server's URL, which it writes into its runtime directory once it listens."""
