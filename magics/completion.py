@@ -12,15 +12,15 @@ from .gpu_magics import GpuMagics
 
 GENERIC_SPECS = ("any", "cpu")
 MATCHER = "perijove"
-OURS = re.compile(r"\s*(?P<percents>%{1,2})gpu\s+(?:\S+\s+)*(?P<word>\S*)")
+OURS = re.compile(r"\s*(?P<percents>%{1,2})gpu\s+(?:\S+\s+)*(?:\S+\|)?(?P<word>[^\s|]*)")
 
 
 def completions(magics: GpuMagics, line: str) -> list[str]:
     """What may follow, for the text of the line up to the cursor."""
     cell, _, rest = line.lstrip().partition("gpu")
     words = rest.split()
-    word = "" if not rest or rest[-1].isspace() else words[-1]
-    before = words if not word else words[:-1]
+    word = "" if not rest or rest[-1].isspace() else words[-1].rpartition("|")[2]
+    before = words if not rest or rest[-1].isspace() else words[:-1]
     if cell == "%%":
         choices = [*OPTIONS] if before else [*_specs(magics), *OPTIONS]
     elif not before:

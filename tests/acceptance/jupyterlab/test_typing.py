@@ -34,9 +34,12 @@ async def test_tab(new_notebook: NewNotebook, typed: str, offered: set[str]) -> 
 async def test_tab_takes_what_was_begun(new_notebook: NewNotebook) -> None:
     notebook = await new_notebook("tab-takes", ["%load_ext perijove", ""])
     await notebook.run(0)
-    await notebook.type(1, "%%gpu H2")
-    await notebook.lab.page.keyboard.press("Tab")
-    await notebook.wait_for_source(1, "%%gpu H200")
+    await notebook.type(1, "%%gpu B200|A100-")
+    page = notebook.lab.page
+    await page.keyboard.press("Tab")
+    await page.locator(COMPLETER, has_text="A100-80GB").wait_for()
+    await page.keyboard.press("Enter")
+    await notebook.wait_for_source(1, "%%gpu B200|A100-80GB")
 
 
 async def test_documentation(new_notebook: NewNotebook) -> None:
