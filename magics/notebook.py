@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -135,7 +136,7 @@ class Notebook:
     async def open_channel(self, spec: str, listener: Listener) -> KernelChannel:
         """Make a kernel at the broker and open its link. On the client's loop."""
         async with BrokerClient(await find_broker()) as broker:
-            kernel_id = await broker.create_kernel("perijove", spec)
+            kernel_id = await broker.create_kernel("perijove", spec, idle_timeout=_wished_idle_timeout_s())
         self.kernel_ids.append(kernel_id)
         channel = KernelChannel(find_broker, kernel_id, listener, __version__)
         self.loop.keep(channel.run())
@@ -261,3 +262,21 @@ class Notebook:
                 kernel.pump_idle()
             except PerijoveError as error:
                 print(f"perijove: {error}", file=sys.stderr)
+
+
+def _wished_idle_timeout_s() -> float | None:
+    """``PERIJOVE_IDLE_TIMEOUT_S``: after how many quiet seconds a GPU goes back, instead of the broker's rule.
+
+    Raises:
+        UsageError: when it is no positive number.
+    """
+    text = os.environ.get("PERIJOVE_IDLE_TIMEOUT_S")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise UsageError(f"PERIJOVE_IDLE_TIMEOUT_S is {text!r}; it takes a positive number of seconds")
+    return seconds

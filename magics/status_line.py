@@ -50,7 +50,7 @@ def cell_status(view: KernelView, gpus: str, attach_s: float | None, ran_ms: int
 def release_text(view: KernelView) -> str:
     """When the GPU goes back, and whether the variables stay."""
     kept = "variables kept" if view.keeps_state else "variables lost then; `%gpu get` brings them home"
-    return f"released {view.idle_timeout_s:.0f} s after the last cell, {kept}"
+    return f"released {view.idle_timeout_s:g} s after the last cell, {kept}"
 
 
 def describe_gpus(view: KernelView) -> str:
