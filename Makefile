@@ -44,8 +44,10 @@ demo: .venv/.demo
 test: .venv/.test
 	@.venv/bin/pytest $(PYTEST_ARGS)
 
+# Without an NVIDIA driver, stand-in GPUs are offered, and called simulated.
 lab: .venv/.demo
-	@$(PY) -m jupyterlab --notebook-dir=examples $(LAB_ARGS)
+	@export PERIJOVE_SIMULATE="$${PERIJOVE_SIMULATE-$$(test -e /dev/nvidiactl || echo H100:2)}"; \
+	$(PY) -m jupyterlab --notebook-dir=examples $(LAB_ARGS)
 
 bench: .venv/.bench
 	@$(PY) -m benchmarks $(BENCH_ARGS)
