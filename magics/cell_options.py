@@ -6,6 +6,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from ..wire.errors import UsageError
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 _PARSER = _parser()
 
 
+@lru_cache(maxsize=256)
 def parse_cell_line(line: str) -> CellOptions:
     """Read the line behind ``%%gpu``.
 

@@ -239,7 +239,7 @@ class Notebook:
         self._local_activity.cell_ends()
         lines, self._status_lines = self._status_lines, []
         for line in lines:
-            show_status_line(self.shell, line)
+            show_status_line(self.outputs, line)
 
     def _report_local_activity(self, busy: bool) -> None:
         """On the client's loop."""

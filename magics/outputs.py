@@ -68,6 +68,26 @@ class Outputs:
             metadata={"perijove": {"role": "notice"}},
         )
 
+    def show_at_end(self, data: Document, metadata: Document) -> None:
+        """A display of ours behind all of the cell's output.
+
+        Straight to IOPub: the display publisher first flushes both streams, which costs two trips to ipykernel's IOPub
+        thread, also when they hold nothing; after each cell that adds up.
+        """
+        if self.kernel is None:
+            self._display({"data": data, "metadata": metadata}, update=False)
+            return
+        for stream in (sys.stdout, sys.stderr):
+            if getattr(stream, "_buffers", True) and hasattr(stream, "flush"):
+                stream.flush()
+        self.kernel.session.send(
+            self.kernel.iopub_socket,
+            "display_data",
+            {"data": data, "metadata": metadata, "transient": {}},
+            parent=self.kernel.get_parent("shell"),
+            ident=bytes(self.kernel._topic("display_data")),
+        )
+
     def publish_late(self, message: Message) -> None:
         """Output that belongs to another request than the one that runs now: it says itself where it goes."""
         if self.kernel is not None:

@@ -12,7 +12,7 @@ from ..wire.models import KernelView
 from ..wire.money import cost_nanodollars, format_dollars
 
 if TYPE_CHECKING:
-    from IPython.core.interactiveshell import InteractiveShell
+    from .outputs import Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,14 @@ def describe_gpus(view: KernelView) -> str:
     return f"{count}{view.gpus.model}{' (simulated)' if view.gpus.simulated else ''}"
 
 
-def show_status_line(shell: InteractiveShell, line: StatusLine) -> None:
-    """Publish a status line; ``PERIJOVE_STATUS=0`` leaves it out."""
+def show_status_line(outputs: Outputs, line: StatusLine) -> None:
+    """Show a status line; ``PERIJOVE_STATUS=0`` leaves it out."""
     if os.environ.get("PERIJOVE_STATUS", "1") == "0":
         return
-    publisher: Any = shell.display_pub
     style = "opacity: 0.65; font-size: 85%; font-variant-numeric: tabular-nums; margin-top: 0.3em"
-    publisher.publish(
-        data={"text/plain": line.text, "text/html": f'<div style="{style}">{html.escape(line.text)}</div>'},
-        metadata={"perijove": {"role": "status", **line.facts}},
+    outputs.show_at_end(
+        {"text/plain": line.text, "text/html": f'<div style="{style}">{html.escape(line.text)}</div>'},
+        {"perijove": {"role": "status", **line.facts}},
     )
 
 

@@ -130,6 +130,11 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             print(f"perijove: the variables of this cell did not come back: {error}", file=sys.stderr)
         return reply
 
+    def _publish_execute_input(self, code: str, parent: dict[str, Any], execution_count: int) -> None:
+        """The notebook has shown a ``%%gpu`` cell's input itself."""
+        if not _cell(parent):
+            super()._publish_execute_input(code, parent, execution_count)
+
     def _received_parcel(self, message: dict[str, Any], manifest: dict[str, Any]) -> Parcel:
         descriptions = _ours(message).get("buffers", [])
         return Parcel(manifest, self._large_buffers.receive(descriptions, message.get("buffers", [])))

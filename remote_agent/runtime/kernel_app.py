@@ -46,6 +46,7 @@ class RemoteKernelApp(IPKernelApp):  # type: ignore[misc]  # ipykernel is not ty
 
     def initialize(self, argv: list[str] | None = None) -> None:
         super().initialize(argv)
+        self.log.setLevel(self.log_level)  # traitlets' handler has this level, the logger makes all records for it
         _stop_echo()
         with contextlib.suppress(ImportError):  # a spare has time; the first %%gpu cell does not
             importlib.import_module("perijove.remote_agent.runtime.namespace")
