@@ -49,12 +49,24 @@ class NamespaceMark:
 NAMESPACE = NamespaceMark()
 
 
+class SharedCell:
+    """Pickles as an empty cell; once per pickle, so that functions that share a variable go on sharing it."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: types.CellType) -> None:
+        self.cell = cell
+
+    def __reduce__(self) -> Reduction:
+        return cp._make_empty_cell, ()
+
+
 def reduce_function(function: types.FunctionType, user_ns: Mapping[str, Any], pickler: Any) -> Reduction:
     """By value; on the namespace mark when the function's globals are the user's variables."""
     if function.__globals__ is not user_ns:
         return pickler._dynamic_function_reduce(function)  # type: ignore[no-any-return]
     closure = function.__closure__
-    cells = None if closure is None else tuple(cp._make_empty_cell() for _ in closure)
+    cells = None if closure is None else tuple(pickler.share_cell(cell) for cell in closure)
     state = {
         "__name__": function.__name__,
         "__qualname__": function.__qualname__,

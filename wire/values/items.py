@@ -18,6 +18,7 @@ from .fingerprint import Address
 from .handles import Scope
 from .packing import Packed, address_of
 from .parcel import Buffer, Parcel
+from .sources import learn_sources, sources_of
 from .unpacking import CannotUnpack, refuse_foreign_code, unpack
 
 Item = dict[str, Any]
@@ -41,6 +42,8 @@ class ParcelWriter:
             "digests": [each.hex() for each in packed.digests],
             "code": packed.has_code,
         }
+        if packed.filenames:
+            item["sources"] = sources_of(packed.filenames)
         self.items.append(item)
         return item
 
@@ -79,6 +82,7 @@ class ParcelReader:
             item = self._items[index]
             try:
                 refuse_foreign_code(item, self._python)
+                learn_sources(item.get("sources", {}))
                 values = unpack(
                     [self._parcel.buffers[i] for i in item["stream"]],
                     [self._parcel.buffers[i] for i in item["buffers"]],

@@ -23,11 +23,13 @@ from . import fingerprint
 from .arrays import reduce_array
 from .code import (
     CACHED_FUNCTION,
+    SharedCell,
     reduce_cached_function,
     reduce_class,
     reduce_function,
     remote_object,
 )
+from .errors_as_values import reduce_exception
 from .handles import RemoteReference, Scope
 from .parcel import Buffer
 from .refusals import refusal
@@ -54,6 +56,7 @@ class Packed:
     has_code: bool
     views: list[memoryview] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
+    filenames: frozenset[str] = frozenset()
     _fingerprint: bytes | None = None
 
     @property
@@ -114,7 +117,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
         self._own = {id(value) for value in own}
         self._storages = storages
         self._tensors: TensorReducer | None = None
+        self._cells: dict[int, SharedCell] = {}
         self.has_code = False
+        self.filenames: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
         handle = self._scope.handle_of(obj)
@@ -141,7 +146,12 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
         if not is_dynamic(obj):
             return NotImplemented
         self.has_code = True
+        self.filenames.add(obj.__code__.co_filename)
         return reduce_function(obj, self._scope.user_ns, self)
+
+    def share_cell(self, cell: types.CellType) -> SharedCell:
+        """One for each variable that closures share."""
+        return self._cells.setdefault(id(cell), SharedCell(cell))
 
     def reduce_class(self, obj: type) -> Any:
         if not is_dynamic(obj):
@@ -170,6 +180,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
             raise CannotPack("a memoryview that is not one contiguous stretch of memory cannot be rebuilt")
         return rebuild_memoryview, (pickle.PickleBuffer(obj), obj.format)
 
+    def reduce_exception(self, obj: BaseException) -> Any:
+        return reduce_exception(obj)
+
     def reduce_sentinel(self, obj: object) -> Any:
         """``dataclasses.MISSING`` is compared by identity, so it must stay the one it is."""
         for name in ("MISSING", "KW_ONLY"):
@@ -197,6 +210,8 @@ def _choose(kind: type) -> Reducer:
         return Packer.reduce_cached
     if kind is memoryview:
         return Packer.reduce_memoryview
+    if issubclass(kind, BaseException):
+        return Packer.reduce_exception
     if kind.__module__ == "dataclasses":
         return Packer.reduce_sentinel
     if refusal(kind) is not None:
@@ -240,7 +255,7 @@ def pack(
     except Exception as error:
         raise CannotPack(f"pickling it failed: {_plain(error)}") from error
     views = [buffer.raw() for buffer in sink.buffers]
-    return Packed(sink.segments, sink.buffers, packer.has_code, views)
+    return Packed(sink.segments, sink.buffers, packer.has_code, views, filenames=frozenset(packer.filenames))
 
 
 class _Bytes:

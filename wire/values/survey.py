@@ -187,6 +187,7 @@ class _Walk:
             if part:
                 self._push(part.values() if isinstance(part, dict) else part)
         for cell in function.__closure__ or ():
+            self.findings.nodes.add(id(cell))
             try:
                 self._push((cell.cell_contents,))
             except ValueError:  # an empty cell: the variable is not bound yet
