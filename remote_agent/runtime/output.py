@@ -132,3 +132,6 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
     def _rotate_buffers(self) -> Any:
         self._pending_chars = 0
         return super()._rotate_buffers()
+
+
+BoundedOutStream.__name__ = BoundedOutStream.__qualname__ = "OutStream"  # what errors and reprs call it at home
