@@ -111,9 +111,13 @@ class BoundedIOPubThread(IOPubThread):  # type: ignore[misc]  # ipykernel is not
 
 
 class BoundedOutStream(OutStream):  # type: ignore[misc]
-    """stdout or stderr; what is written and not yet published counts as well."""
+    """stdout or stderr; what is written and not yet published counts as well.
+
+    A flushed print costs one trip to the IOPub thread; ipykernel makes three, and starts a timer for each.
+    """
 
     _pending_chars = 0
+    _timer_runs = False
 
     def write(self, string: str) -> int | None:
         if self.pub_thread is not None:
@@ -126,8 +130,31 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
         """Nothing held, nothing to wait for: ipykernel would ask the IOPub thread all the same, twice per display."""
         with self._buffer_lock:
             holds_text = bool(self._buffers)
-        if holds_text:
-            super().flush()
+        if not holds_text:
+            return
+        thread = self.pub_thread.thread if self.pub_thread is not None else None
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._flush()
+            return
+        flushed = threading.Event()
+        self.pub_thread.schedule(partial(self._flush_and_tell, flushed))
+        flushed.wait(self.flush_timeout)
+
+    def _flush_and_tell(self, flushed: threading.Event) -> None:
+        try:
+            self._flush()
+        finally:
+            flushed.set()
+
+    def _schedule_flush(self) -> None:
+        """One timer at a time: it also serves what is written after a flush, only sooner."""
+        if not self._timer_runs:
+            self._timer_runs = True
+            self.pub_thread.schedule(partial(self._io_loop.call_later, self.flush_interval, self._flush_by_timer))
+
+    def _flush_by_timer(self) -> None:
+        self._timer_runs = False  # first, so that what is written from now on gets its own
+        self._flush()
 
     def _rotate_buffers(self) -> Any:
         self._pending_chars = 0
