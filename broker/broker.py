@@ -55,14 +55,15 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed = await self.ledger.call(
+        kernels, leases, unconfirmed, spent = await self.ledger.call(
             lambda connection: (
                 books.known_kernels(connection),
                 books.open_leases(connection),
                 books.unconfirmed_leases(connection, wall),
+                books.spent_by_kernel(connection),
             )
         )
-        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, self.now()))
+        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
         log.info("broker.started", kernels=len(kernels), open_leases=len(leases))
 
     async def stop(self) -> None:

@@ -89,6 +89,7 @@ async def _serve(files: EmbeddedFiles, gpus: list[tuple[str, int]], port: int, u
     settings = BrokerSettings(
         port=port or _previous_port(files),
         data_dir=files.directory / "broker",
+        price_book=Path(os.environ["PERIJOVE_PRICES"]) if os.environ.get("PERIJOVE_PRICES") else None,
         ready_file=files.ready,
         exit_when_unused_s=None if unused_s == float("inf") else unused_s,
         expect_agents=1,

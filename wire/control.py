@@ -110,6 +110,7 @@ class Released(Document):
     incarnation: str
     kept: bool
     why_lost: str = ""  # for people, when not kept
+    reason: str = ""  # why the agent let go by itself: "allowance" or "budget"
     report: LeaseReport
 
 
@@ -174,6 +175,7 @@ class Bind(Document):
     gpus: list[str]
     incarnation: str | None
     allowance_s: float
+    limit_ms: int | None = None  # how long the lease may run altogether: what is left of a budget pays for no more
 
 
 class Release(Document):
@@ -209,17 +211,35 @@ class End(Document):
 
 
 class Renewed(Document):
-    """Each lease may run on for so long, counted from sending the Renew; one not named is unknown: let go of it."""
+    """Each lease may run on for so long, counted from sending the Renew; one not named is unknown: let go of it.
+
+    ``limits_ms``: how long it may run altogether, as in Bind; a lease that is not named there has no limit.
+    """
 
     type: Literal["renewed"] = "renewed"
     allowances_s: dict[str, float]
+    limits_ms: dict[str, int] = Field(default_factory=dict)
+
+
+class Limit(Document):
+    """A budget was changed: the lease may run for so long altogether, from now on (None: without a limit)."""
+
+    type: Literal["limit"] = "limit"
+    kernel_id: str
+    lease_id: str
+    limit_ms: int | None
 
 
 FromAgent = Annotated[
     Hello | Inventory | Bound | BindFailed | Activity | Renew | Released | NotIdle | ProcessEnded | Ended,
     Field(discriminator="type"),
 ]
-FromBroker = Annotated[Welcome | Refused | Bind | Release | Restart | End | Renewed, Field(discriminator="type")]
+FromBroker = Annotated[
+    Welcome | Refused | Bind | Release | Restart | End | Renewed | Limit, Field(discriminator="type")
+]
+
+# Who lets go of a lease at its limit has so long to do it; what takes longer is not billed (docs/billing.md).
+LIMIT_GRACE_MS = 1_000
 
 from_agent: TypeAdapter[FromAgent] = TypeAdapter(FromAgent)
 from_broker: TypeAdapter[FromBroker] = TypeAdapter(FromBroker)

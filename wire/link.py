@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from .models import Document, KernelView
+from .money import MOST_BUDGET_NANODOLLARS
 from .versions import ProtocolVersion
 
 # client → broker -----------------------------------------------------------------------------------------------
@@ -48,6 +49,14 @@ class RestartRequest(Document):
 
     type: Literal["restart"] = "restart"
     request_id: str
+
+
+class BudgetRequest(Document):
+    """What this kernel may cost altogether, from its first lease on; None: no limit. Holds at once."""
+
+    type: Literal["budget"] = "budget"
+    request_id: str
+    nanodollars: int | None = Field(ge=0, le=MOST_BUDGET_NANODOLLARS)
 
 
 class LocalActivity(Document):
@@ -107,7 +116,14 @@ class Undeliverable(Document):
 
 
 FromClient = Annotated[
-    ClientHello | AttachRequest | CancelRequest | ReleaseRequest | RestartRequest | LocalActivity | Goodbye,
+    ClientHello
+    | AttachRequest
+    | CancelRequest
+    | ReleaseRequest
+    | RestartRequest
+    | BudgetRequest
+    | LocalActivity
+    | Goodbye,
     Field(discriminator="type"),
 ]
 ToClient = Annotated[LinkWelcome | LinkRefused | State | Reply | Undeliverable, Field(discriminator="type")]

@@ -83,6 +83,10 @@ class KernelView(Document):
     keeps_state: bool = True  # whether a release would keep the variables, as things are now
     saved_nanodollars: int = 0  # what releasing has saved this kernel so far
     notice: str = ""  # one plain sentence about a loss, until the next cell has said it
+    budget_nanodollars: int | None = None  # what this kernel may cost altogether; None: no limit
+    spent_nanodollars: int = 0  # by all its leases so far, simulated ones too
+    spent_simulated_nanodollars: int = 0  # the part of it that is simulated
+    budget_warning: str = ""  # one plain sentence, from 80 % of the budget on
 
 
 class BillLine(Document):

@@ -10,6 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 NANODOLLARS_PER_DOLLAR = 1_000_000_000
 MICRODOLLARS_PER_DOLLAR = 1_000_000
+MOST_BUDGET_NANODOLLARS = 1_000_000_000 * NANODOLLARS_PER_DOLLAR  # fits 64 bits, with room for sums
 
 
 def cost_nanodollars(price_microdollars_per_second: int, count: int, duration_ms: int) -> int:

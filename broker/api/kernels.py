@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Response
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
+from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
 from ..core.events import KernelCreated, KernelDeleted
 from .access import AsUser, TheBroker, visible_kernel, visible_to
 from .documents import kernel_document
@@ -28,6 +30,9 @@ class KernelWishes(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     gpu: Annotated[str, Field(max_length=200)] | None = None
+    budget: Annotated[Decimal, Field(ge=0, le=MOST_BUDGET_NANODOLLARS // NANODOLLARS_PER_DOLLAR)] | None = (
+        None  # dollars
+    )
     idle_timeout: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] | None = None  # seconds
 
 
@@ -63,8 +68,9 @@ async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, re
         )
     timeout = body.perijove.idle_timeout
     timeout_ms = None if timeout is None else round(timeout * 1000)
+    budget = None if body.perijove.budget is None else dollars_to_nanodollars(str(body.perijove.budget))
     kernel_id = new_kernel_id()
-    broker.happen(KernelCreated(kernel_id, identity.name, name, spec, timeout_ms))
+    broker.happen(KernelCreated(kernel_id, identity.name, name, spec, timeout_ms, budget))
     await broker.ledger.durable()  # a kernel that was promised is known after a restart
     kernel = broker.fleet.kernel(kernel_id)
     if kernel is None:

@@ -18,10 +18,11 @@ from ...wire.control import (
 )
 from ...wire.errors import AttachFailed
 from ...wire.models import GpuState, KernelState
+from . import budget
 from . import instructions as do
 from .clock import Now
 from .lease import HOLDS_GPU, Event
-from .meter import Durations
+from .meter import Durations, capped
 from .records import Agent, Kernel
 from .state import FleetState
 from .wishes import leave_queue, restart_is_done, settle
@@ -73,7 +74,7 @@ def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
         for kernel in state.kernels.values()
         if kernel.lease is not None and kernel.lease.record.agent_id == agent.id
     }
-    allowances = {}
+    allowances, limits = {}, {}
     for report in message.leases:
         kernel = leases.get(report.lease_id)
         if kernel is None or kernel.lease is None:
@@ -81,8 +82,21 @@ def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
         durations = state.take_report(kernel.lease, report, now)
         state.out.append(do.RenewLease(report.lease_id, durations, now.wall))
         allowances[report.lease_id] = state.policy.allowance_ms / 1000
+        if (limit_ms := budget.limit_ms(kernel)) is not None:
+            limits[report.lease_id] = limit_ms
         state.touch(kernel)
-    state.tell_agent(agent.id, Renewed(allowances_s=allowances))
+    state.tell_agent(agent.id, Renewed(allowances_s=allowances, limits_ms=limits))
+    if not agent.caught_up:
+        agent.caught_up = True
+        _hold_nothing_back(state, agent)
+
+
+def _hold_nothing_back(state: FleetState, agent: Agent) -> None:
+    """An agent says what it had kept for the broker before its first Renew: no more proof of older leases will come."""
+    for lease in state.closed_unconfirmed.values():
+        kernel = state.kernels.get(lease.kernel_id)
+        if lease.agent_id == agent.id and kernel is not None and kernel.account.held_back.pop(lease.id, None):
+            state.touch(kernel)
 
 
 def _activity(state: FleetState, agent: Agent, message: Activity, now: Now) -> None:
@@ -180,9 +194,16 @@ def _late_release(state: FleetState, agent: Agent, message: Released, now: Now) 
 
 def prove_late(state: FleetState, report: LeaseReport, now: Now) -> None:
     """What the agent counted after the broker had closed the lease without its word."""
-    if report.lease_id in state.closed_unconfirmed:
-        del state.closed_unconfirmed[report.lease_id]
-        state.out.append(do.AdjustLease(report.lease_id, Durations.of(report), now.wall))
+    lease = state.closed_unconfirmed.pop(report.lease_id, None)
+    if lease is None:
+        return
+    proven = capped(Durations.of(report), now.wall - lease.opened_at)
+    state.out.append(do.AdjustLease(lease.id, proven, now.wall))
+    if (kernel := state.kernels.get(lease.kernel_id)) is not None:
+        more_ms = max(0, proven.total_ms - lease.durations.total_ms)
+        kernel.account.held_back.pop(lease.id, None)
+        kernel.account.charge(more_ms * lease.nanodollars_per_ms, simulated=lease.simulated)
+        state.touch(kernel)
 
 
 def _not_idle(state: FleetState, agent: Agent, message: NotIdle, now: Now) -> None:

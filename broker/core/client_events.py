@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ...wire.control import Limit
 from ...wire.errors import AttachCancelled
 from ...wire.link import (
     AttachRequest,
+    BudgetRequest,
     CancelRequest,
     FromClient,
     Goodbye,
@@ -15,6 +17,7 @@ from ...wire.link import (
 )
 from ...wire.models import KernelState
 from ...wire.versions import PROTOCOL
+from . import budget
 from . import instructions as do
 from .clock import Now
 from .events import ClientLinkOpened, KernelCreated
@@ -29,6 +32,7 @@ GOODBYE = "the kernel was ended"
 
 def kernel_created(state: FleetState, event: KernelCreated, now: Now) -> None:
     kernel = Kernel(event.kernel_id, event.user, event.name, event.spec, now.wall, own_timeout_ms=event.idle_timeout_ms)
+    kernel.account.budget = event.budget_nanodollars
     kernel.away_since = kernel.active_at = now.boot
     state.kernels[kernel.id] = kernel
     state.touch(kernel)
@@ -81,6 +85,8 @@ def client_said(state: FleetState, kernel: Kernel, message: FromClient, now: Now
                 kernel.restarts.append(message.request_id)
                 kernel.restart_wish = True
                 settle(state, kernel, now)
+        case BudgetRequest():
+            _set_budget(state, kernel, message, now)
         case LocalActivity():
             kernel.local_busy_since = now.boot if message.busy else None
             if not message.busy and kernel.quiet_since is not None:
@@ -108,6 +114,19 @@ def _cancel(state: FleetState, kernel: Kernel, request_id: str) -> None:
     state.reply(kernel, request_id, AttachCancelled.code, "the attach was cancelled")
     if not kernel.attaches and kernel.state is KernelState.QUEUED:
         leave_queue(state, kernel, AttachCancelled.code, "the attach was cancelled")
+
+
+def _set_budget(state: FleetState, kernel: Kernel, message: BudgetRequest, now: Now) -> None:
+    """Holds from now on: the agent hears of it at once, and who waits for what cannot be paid waits no more."""
+    kernel.account.budget = message.nanodollars
+    state.touch(kernel)
+    if kernel.lease is not None:
+        record = kernel.lease.record
+        limit = Limit(kernel_id=kernel.id, lease_id=record.id, limit_ms=budget.limit_ms(kernel))
+        state.tell_agent(record.agent_id, limit)
+    elif kernel.state is KernelState.QUEUED and (why := budget.refusal(kernel, now.boot)):
+        leave_queue(state, kernel, budget.CODE, why)
+    state.reply(kernel, message.request_id)
 
 
 def _release(state: FleetState, kernel: Kernel, message: ReleaseRequest, now: Now) -> None:

@@ -36,6 +36,7 @@ class KernelCreated:
     name: str
     spec: GpuSpec
     idle_timeout_ms: int | None = None
+    budget_nanodollars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ when a Tick is due if nothing else happens. Everything that takes place in betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ...wire.errors import AttachCancelled, PerijoveError
 from ...wire.gpu_spec import GpuSpec, parse_gpu_spec
 from ...wire.link import State
 from ...wire.models import KernelState, KernelView
+from . import budget
 from . import instructions as do
 from .agent_events import agent_said
 from .client_events import client_said, kernel_created, link_closed, link_opened
@@ -107,7 +108,7 @@ class Fleet:
                 kernel = self.kernel(event.kernel_id)
                 if kernel is not None:
                     self._kernel_event(kernel, event, now)
-        if state.plan_needed:
+        while state.plan_needed:
             serve_queue(state, now)
         return self._flush(now)
 
@@ -189,7 +190,7 @@ class Fleet:
             if kernel.state is KernelState.ATTACHED and kernel.notice and kernel.link_id in replied:
                 kernel.notice = ""  # the state that was just sent has told it
             self._save(kernel, records)
-            state.timers.set(f"kernel {kernel.id}", self._next_deadline(kernel))
+            state.timers.set(f"kernel {kernel.id}", self._next_deadline(kernel, now))
         done = [*routes, *state.out, *states, *state.replies, *state.closes, *records]
         state.out, state.replies, state.closes = [], [], []
         state.touched.clear()
@@ -221,13 +222,14 @@ class Fleet:
             self._saved[kernel.id] = record
             records.append(do.SaveKernel(record))
 
-    def _next_deadline(self, kernel: Kernel) -> BootMs | None:
+    def _next_deadline(self, kernel: Kernel, now: Now) -> BootMs | None:
         idle = idle_deadline(kernel, self.state.policy) if self.state.link_of(kernel.agent_id) is not None else None
         return earliest(
             kernel.pending.deadline if kernel.pending is not None else None,
             kernel.queue_abandoned_at if kernel.state is KernelState.QUEUED else None,
             idle.at if idle is not None and kernel.release_wish is None else None,
             self._abandoned_at(kernel),
+            budget.warns_at(kernel, now.boot),
         )
 
     # starting again -------------------------------------------------------------------------------------------------
@@ -236,21 +238,25 @@ class Fleet:
         self,
         kernels: Iterable[KernelRecord],
         leases: Iterable[LeaseRecord],
-        unconfirmed: Iterable[str],
+        unconfirmed: Iterable[LeaseRecord],
+        spent: Mapping[str, tuple[int, int]],
         now: Now,
     ) -> list[do.Instruction]:
-        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost."""
+        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost.
+
+        ``spent``: by kernel, what its closed leases have cost, and the part of that which is simulated; nano-dollars.
+        """
         state = self.state
-        state.closed_unconfirmed = dict.fromkeys(unconfirmed)
         for record in kernels:
-            state.kernels[record.id] = _kernel_from(record, now)
+            kernel = state.kernels[record.id] = _kernel_from(record, now)
+            kernel.account.spent, kernel.account.spent_simulated = spent.get(record.id, (0, 0))
             self._saved[record.id] = record
+        for lease_record in unconfirmed:
+            state.await_proof(state.kernels.get(lease_record.kernel_id), lease_record)
         for lease_record in leases:
-            kernel = state.kernels.get(lease_record.kernel_id)
-            if kernel is None:  # deleted, and the agent had not yet confirmed
-                kernel = Kernel(lease_record.kernel_id, lease_record.user, "", GpuSpec(()), lease_record.opened_at)
-                kernel.state, kernel.agent_id = KernelState.TERMINATED, lease_record.agent_id
-                state.kernels[kernel.id] = kernel
+            holder = state.kernels.get(lease_record.kernel_id)
+            kernel = holder or _deleted_holder(lease_record)
+            state.kernels[kernel.id] = kernel
             kernel.lease = _lease_from(lease_record, now)
             kernel.agent_id, kernel.agent_name = lease_record.agent_id, lease_record.agent_name
             state.hold(kernel.lease)
@@ -276,6 +282,13 @@ class Fleet:
             kernel.pending = Pending("bind", "", now.boot_in(state.policy.answer_patience_ms))
 
 
+def _deleted_holder(lease: LeaseRecord) -> Kernel:
+    """The kernel of a lease that was deleted before its agent had confirmed that nothing is held."""
+    kernel = Kernel(lease.kernel_id, lease.user, "", GpuSpec(()), lease.opened_at)
+    kernel.state, kernel.agent_id = KernelState.TERMINATED, lease.agent_id
+    return kernel
+
+
 def _kernel_from(record: KernelRecord, now: Now) -> Kernel:
     try:
         spec = parse_gpu_spec(record.spec)
@@ -286,6 +299,7 @@ def _kernel_from(record: KernelRecord, now: Now) -> Kernel:
     kernel.agent_id, kernel.agent_name = record.agent_id, record.agent_name
     kernel.keepable, kernel.notice = record.keepable, record.notice
     kernel.saved_nanodollars = record.saved_nanodollars
+    kernel.account.budget = record.budget_nanodollars
     kernel.away_since = kernel.active_at = now.boot
     return kernel
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from ...wire.control import Bind
 from ...wire.errors import AttachFailed
 from ...wire.models import Gpu, GpuState
+from . import budget
 from .clock import BootMs, Now, earliest
 from .lease import Event
 from .records import Agent, Kernel
@@ -103,6 +104,11 @@ def _as_planned(state: FleetState, agent: Agent, gpu: Gpu) -> Gpu:
 
 def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...], now: Now) -> None:
     """Hold the GPUs, open the lease, and have the agent bind. The ledger's commit runs beside it (docs/billing.md)."""
+    rate, name = state.price_of(gpus) * max(1, len(gpus)), gpus[0].model if gpus else "cpu"
+    if why := budget.refusal(kernel, now.boot, rate, name if len(gpus) < 2 else f"{len(gpus)} × {name}"):
+        leave_queue(state, kernel, budget.CODE, why)
+        state.plan_needed = True  # for those who would have had these GPUs
+        return
     if kernel.incarnation is not None and kernel.agent_id is not None and kernel.agent_id != agent.id:
         home = kernel.agent_name
         state.end_process(kernel.agent_id, kernel.id)
@@ -124,6 +130,7 @@ def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...
             gpus=list(lease.record.gpus),
             incarnation=kernel.incarnation,
             allowance_s=state.policy.allowance_ms / 1000,
+            limit_ms=budget.limit_ms(kernel),
         ),
     )
     state.expect(kernel, "bind", request_id, now)

@@ -8,6 +8,7 @@ from typing import Literal
 from ...wire.control import Hello
 from ...wire.gpu_spec import GpuSpec
 from ...wire.models import Gpu, KernelState
+from .account import Account
 from .clock import BOOT_ZERO, BootMs, WallMs
 from .meter import NOTHING, Durations, Meter
 
@@ -31,6 +32,7 @@ class KernelRecord:
     keepable: bool = True
     saved_nanodollars: int = 0
     notice: str = ""
+    budget_nanodollars: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class LeaseRecord:
     price_microdollars_per_second: int
     opened_at: WallMs
     durations: Durations = NOTHING
+
+    @property
+    def nanodollars_per_ms(self) -> int:
+        return self.price_microdollars_per_second * self.count
 
 
 @dataclass(slots=True)
@@ -85,10 +91,11 @@ class Agent:
     version: str = ""
     python: str = ""
     isolated: bool = False
+    caught_up: bool = False  # what it had kept while it was out of contact has been said
 
     def hello(self, hello: Hello) -> None:
         self.name, self.version, self.python, self.spares = hello.name, hello.version, hello.python, hello.spares
-        self.isolated = hello.isolated
+        self.isolated, self.caught_up = hello.isolated, False
         self.gpus = {gpu.uuid: gpu for gpu in hello.gpus}
 
 
@@ -110,6 +117,7 @@ class Kernel:
     agent_id: str | None = None  # where the process is, or the GPU that is held for it
     agent_name: str = ""
     lease: Lease | None = None
+    account: Account = field(default_factory=Account)
     busy: bool = False
     keepable: bool = True
     quiet_since: BootMs | None = None
@@ -165,4 +173,5 @@ class Kernel:
             keepable=self.keepable,
             saved_nanodollars=self.saved_nanodollars,
             notice=self.notice,
+            budget_nanodollars=self.account.budget,
         )

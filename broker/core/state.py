@@ -7,9 +7,9 @@ kernel's state by the table, ``open_lease`` and ``close_lease`` keep the books, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ...wire.control import End, FromBroker, LeaseReport
+from ...wire.control import LIMIT_GRACE_MS, End, FromBroker, LeaseReport
 from ...wire.link import Reply, ToClient
 from ...wire.models import Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
@@ -41,7 +41,7 @@ class FleetState:
     agents: dict[str, Agent] = field(default_factory=dict)
     holds: dict[GpuKey, str] = field(default_factory=dict)  # GPU → the open lease on it
     queued: set[str] = field(default_factory=set)
-    closed_unconfirmed: dict[str, None] = field(default_factory=dict)  # leases whose late proof is still welcome
+    closed_unconfirmed: dict[str, LeaseRecord] = field(default_factory=dict)  # late proof of them is still welcome
     shares: Shares = field(default_factory=Shares)
     timers: Timers = field(default_factory=Timers)
     agents_seen: set[str] = field(default_factory=set)  # since the broker started
@@ -118,6 +118,12 @@ class FleetState:
 
     # leases -----------------------------------------------------------------------------------------------------
 
+    def price_of(self, gpus: tuple[Gpu, ...]) -> int:
+        """Micro-dollars per second for each of these, or for a kernel without a GPU."""
+        return (
+            self.prices.of_gpu(gpus[0].model, gpus[0].memory_bytes) if gpus else self.prices.cpu_microdollars_per_second
+        )
+
     def open_lease(self, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...], now: Now, lease_id: str) -> Lease:
         model = gpus[0].model if gpus else "cpu"
         record = LeaseRecord(
@@ -130,9 +136,7 @@ class FleetState:
             count=max(1, len(gpus)),
             gpus=tuple(gpu.uuid for gpu in gpus),
             simulated=any(gpu.simulated for gpu in gpus),
-            price_microdollars_per_second=(
-                self.prices.of_gpu(model, gpus[0].memory_bytes) if gpus else self.prices.cpu_microdollars_per_second
-            ),
+            price_microdollars_per_second=self.price_of(gpus),
             opened_at=now.wall,
         )
         lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
@@ -156,16 +160,25 @@ class FleetState:
         durations = self.take_report(lease, report, now) if report is not None else lease.meter.proven
         record = lease.record
         self.out.append(do.CloseLease(record.id, durations, now.wall, confirmed))
+        cost = durations.cost(record.price_microdollars_per_second, record.count)
+        kernel.account.charge(cost, simulated=record.simulated)
         if not confirmed:
-            self.closed_unconfirmed[record.id] = None
-            if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
-                del self.closed_unconfirmed[next(iter(self.closed_unconfirmed))]
+            self.await_proof(kernel, replace(record, durations=durations))
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.released_at = now.boot
-        kernel.saving_per_ms = record.price_microdollars_per_second * record.count
+        kernel.saving_per_ms = record.nanodollars_per_ms
         self.plan_needed = True
         self.touch(kernel)
+
+    def await_proof(self, kernel: Kernel | None, lease: LeaseRecord) -> None:
+        """A lease was closed without its agent's word, who may have counted on for as long as it was allowed to."""
+        self.closed_unconfirmed[lease.id] = lease
+        if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
+            del self.closed_unconfirmed[next(iter(self.closed_unconfirmed))]
+        if kernel is not None:
+            uncounted_ms = self.policy.vanish_after_ms + LIMIT_GRACE_MS
+            kernel.account.held_back[lease.id] = uncounted_ms * lease.nanodollars_per_ms
 
     def take_report(self, lease: Lease, report: LeaseReport, now: Now) -> Durations:
         before = lease.meter.proven.total_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...wire.models import GrantedGpus, KernelState, KernelView, LeaseView
+from . import budget
 from .clock import BootMs
 from .idle import Activity, Deadline, idle_timeout_ms, release_deadline
 from .policy import Policy
@@ -43,6 +44,10 @@ def view_of(kernel: Kernel, policy: Policy, now: BootMs) -> KernelView:
         keeps_state=kernel.keepable,
         saved_nanodollars=kernel.saved_at(now),
         notice=kernel.notice,
+        budget_nanodollars=kernel.account.budget,
+        spent_nanodollars=budget.spent_at(kernel, now),
+        spent_simulated_nanodollars=budget.spent_simulated_at(kernel, now),
+        budget_warning=budget.warning(kernel, now),
     )
 
 

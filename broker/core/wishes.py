@@ -9,6 +9,7 @@ from __future__ import annotations
 from ...wire.control import End, Release, Restart
 from ...wire.errors import AttachCancelled
 from ...wire.models import KernelState
+from . import budget
 from . import instructions as do
 from .clock import Now
 from .lease import Event
@@ -87,7 +88,11 @@ def _attach(state: FleetState, kernel: Kernel, now: Now) -> None:
             kernel.quiet_since = now.boot  # whoever asks is about to run something
         state.touch(kernel)
         state.answer_all(kernel, kernel.attaches)
-    elif kernel.state in (KernelState.DETACHED, KernelState.SUSPENDED):
+    elif kernel.state not in (KernelState.DETACHED, KernelState.SUSPENDED):
+        return  # on its way
+    elif why := budget.refusal(kernel, now.boot):
+        state.answer_all(kernel, kernel.attaches, budget.CODE, why)
+    else:
         kernel.asked_at, kernel.last_refusal = now.boot, ""
         kernel.refused_by.clear()
         kernel.binds_tried = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from ...wire.models import KernelState
@@ -119,6 +119,7 @@ def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:
         "keepable": kernel.keepable,
         "saved_nanodollars": kernel.saved_nanodollars,
         "notice": kernel.notice,
+        "budget_nanodollars": kernel.budget_nanodollars,
     }
     changed = connection.execute(update(kernels).where(kernels.c.id == kernel.id).values(values))
     if not changed.rowcount:
@@ -140,10 +141,23 @@ def open_leases(connection: Connection) -> list[LeaseRecord]:
     return [lease_of(row) for row in rows]
 
 
-def unconfirmed_leases(connection: Connection, now: WallMs) -> list[str]:
+def unconfirmed_leases(connection: Connection, now: WallMs) -> list[LeaseRecord]:
     """Leases that were closed without their agent's word, lately enough that it may still come."""
-    query = select(leases.c.id).where(leases.c.closed_at > now - LATE_PROOF_WANTED_MS, ~leases.c.confirmed)
-    return list(connection.execute(query).scalars())
+    query = select(leases).where(leases.c.closed_at > now - LATE_PROOF_WANTED_MS, ~leases.c.confirmed)
+    return [lease_of(row) for row in connection.execute(query).mappings()]
+
+
+def spent_by_kernel(connection: Connection) -> dict[str, tuple[int, int]]:
+    """For each kernel that is known, what its closed leases cost, and the simulated part of that; nano-dollars."""
+    ran_ms = leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms
+    cost = leases.c.price_microdollars_per_second * leases.c.count * ran_ms
+    simulated = case((leases.c.simulated, cost), else_=0)
+    query = (
+        select(leases.c.kernel_id, func.sum(cost), func.sum(simulated))
+        .where(leases.c.closed_at.is_not(None), leases.c.kernel_id.in_(select(kernels.c.id)))
+        .group_by(leases.c.kernel_id)
+    )
+    return {kernel_id: (int(spent), int(part)) for kernel_id, spent, part in connection.execute(query)}
 
 
 def lease_of(row: RowMapping) -> LeaseRecord:

@@ -40,6 +40,7 @@ leases = Table(
     Column("idle_ms", BigInteger, nullable=False),
     Index("ix_leases_closed_at", "closed_at"),
     Index("ix_leases_user", "user"),
+    Index("ix_leases_kernel_id", "kernel_id"),
 )
 
 # What happened to each lease, append-only: opened, checkpoint (at most one a minute), closed, adjusted.
@@ -73,6 +74,7 @@ kernels = Table(
     Column("keepable", Boolean, nullable=False),
     Column("saved_nanodollars", BigInteger, nullable=False),
     Column("notice", Text, nullable=False),
+    Column("budget_nanodollars", BigInteger, nullable=True),  # null: no limit; what was spent follows from the leases
 )
 
 # Who may come in. Only a token's hash is kept.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,8 @@ async def test_a_vanished_agents_lease_ends_at_its_last_renewal_and_late_proof_a
     close(ledger, "one", Durations(0, 5000, 0), T0 + 70_000, confirmed=False)
     document = await bill(ledger)
     assert document.leases[0].closed_at == "2027-01-15T08:00:05.000Z"
-    assert await ledger.call(lambda c: books.unconfirmed_leases(c, WallMs(T0 + 80_000))) == ["one"]
+    (unproven,) = await ledger.call(lambda c: books.unconfirmed_leases(c, WallMs(T0 + 80_000)))
+    assert (unproven.id, unproven.durations.total_ms) == ("one", 5000)
     ledger.put(do.AdjustLease("one", Durations(0, 9000, 0), WallMs(T0 + 80_000)))
     ledger.put(do.AdjustLease("one", Durations(0, 70_000, 0), WallMs(T0 + 90_000)))
     document = await bill(ledger)
@@ -167,6 +169,7 @@ async def test_commits_survive_a_power_cut(ledger: Ledger) -> None:
 
 async def test_kernels_are_known_after_a_restart(tmp_path: Path) -> None:
     record = KernelRecord("k1", "ada", "perijove", "H100", KernelState.SUSPENDED, T0, 5000, "ab" * 16, "a", "host-a")
+    record = replace(record, budget_nanodollars=500_000_000)
     first = Ledger(database.default_url(tmp_path))
     first.put(do.SaveKernel(record))
     first.put(do.SaveKernel(KernelRecord("k2", "ada", "perijove", "any", KernelState.DETACHED, T0)))
@@ -213,3 +216,32 @@ def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(LedgerError, match="newer perijove"):
         database.open_database(database.default_url(tmp_path))
+
+
+async def test_what_a_kernel_has_spent_follows_from_its_closed_leases(ledger: Ledger) -> None:
+    for name, simulated in (("real", False), ("fake", True), ("open", False)):
+        ledger.put(do.OpenLease(replace(lease(name, simulated=simulated, count=2), kernel_id="k1")))
+        if name != "open":
+            close(ledger, name, Durations(0, 1000, 0), T0 + 1000)
+    ledger.put(do.OpenLease(lease("gone")))
+    close(ledger, "gone", Durations(0, 1000, 0), T0 + 1000)
+    ledger.put(do.SaveKernel(KernelRecord("k1", "ada", "perijove", "H100", KernelState.DETACHED, T0)))
+    assert await ledger.call(books.spent_by_kernel) == {"k1": (4_388_000, 2_194_000)}
+
+
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Also on its way: what is in it stays."""
+    database.open_database(database.default_url(tmp_path)).dispose()
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.executescript(
+        "DROP INDEX ix_leases_kernel_id; ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
+        "UPDATE alembic_version SET version_num = '0001';"
+        "INSERT INTO kernels VALUES ('k', 'ada', 'perijove', 'H100', 'detached', 1, NULL, NULL, NULL, '', 1, 0, '');"
+    )
+    connection.close()
+    engine = database.open_database(database.default_url(tmp_path))
+    with engine.connect() as upgraded:
+        (kernel,) = books.known_kernels(upgraded)
+        assert kernel.budget_nanodollars is None
+        assert compare_metadata(MigrationContext.configure(upgraded), metadata) == []
+    engine.dispose()

@@ -11,12 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from perijove.broker.core.lease import HOLDS_GPU
 from perijove.broker.core.policy import Policy
 from perijove.wire import link
+from perijove.wire.control import LIMIT_GRACE_MS
 from perijove.wire.models import KernelState
 
 from .world import SimClient, World, make_gpus
 
 MOST_KERNELS = 5
 index = st.integers(0, 10_000)
+DEAREST = 2 * 1097  # nano-dollars per millisecond: two H100s
+budgets = st.one_of(st.none(), st.integers(0, 200_000 * DEAREST))
 
 
 class EveryOrder(RuleBasedStateMachine):
@@ -25,6 +28,7 @@ class EveryOrder(RuleBasedStateMachine):
         self.world = World(Policy(home_wait_ms=30_000, home_away_wait_ms=20_000))
         self.world.agent("a", *make_gpus("a", "H100", 2))
         self.world.agent("b", *make_gpus("b", "H100", 1), *make_gpus("b", "T4", 1))
+        self.budgets: dict[str, int] = {}  # of kernels that have had one from the beginning on
 
     def _client(self, choice: int) -> SimClient | None:
         linked = [client for client in self.world.clients.values() if client.link_id is not None]
@@ -34,10 +38,14 @@ class EveryOrder(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.world.fleet.living_kernels()) < MOST_KERNELS)
     @rule(
-        spec=st.sampled_from(["H100", "H100:2", "T4|H100", "any", "cpu", "B200"]), user=st.sampled_from(["ada", "bob"])
+        spec=st.sampled_from(["H100", "H100:2", "T4|H100", "any", "cpu", "B200"]),
+        user=st.sampled_from(["ada", "bob"]),
+        budget=budgets,
     )
-    def create(self, spec: str, user: str) -> None:
-        self.world.kernel(spec, user)
+    def create(self, spec: str, user: str, budget: int | None) -> None:
+        client = self.world.kernel(spec, user, budget=budget)
+        if budget is not None:
+            self.budgets[client.kernel_id] = budget
 
     @rule(choice=index)
     def attach(self, choice: int) -> None:
@@ -64,6 +72,19 @@ class EveryOrder(RuleBasedStateMachine):
     def goodbye(self, choice: int) -> None:
         if client := self._client(choice):
             client.say(link.Goodbye())
+
+    @rule(choice=index, more=st.integers(0, 50_000 * DEAREST))
+    def raise_budget(self, choice: int, more: int) -> None:
+        client = self._client(choice)
+        if client and client.kernel_id in self.budgets:
+            self.budgets[client.kernel_id] += more
+            client.ask(link.BudgetRequest, nanodollars=self.budgets[client.kernel_id])
+
+    @rule(choice=index, budget=budgets)
+    def change_budget(self, choice: int, budget: int | None) -> None:
+        client = self._client(choice)
+        if client and client.kernel_id not in self.budgets:
+            client.ask(link.BudgetRequest, nanodollars=budget)
 
     @rule(choice=index, busy=st.booleans())
     def local_activity(self, choice: int, busy: bool) -> None:
@@ -148,6 +169,16 @@ class EveryOrder(RuleBasedStateMachine):
             assert kernel.state is not KernelState.DETACHED or kernel.incarnation is None
         open_leases = {k.lease.record.id for k in self.world.fleet.kernels.values() if k.lease is not None}
         assert open_leases == self.world.ledger.open.keys()
+
+    @invariant()
+    def nobody_pays_more_than_a_second_over_the_budget(self) -> None:
+        for kernel_id, budget in self.budgets.items():
+            assert self.world.ledger.spent(kernel_id)[0] <= budget + LIMIT_GRACE_MS * DEAREST
+
+    @invariant()
+    def what_was_spent_is_what_the_ledger_says(self) -> None:
+        for kernel in self.world.fleet.living_kernels():
+            assert kernel.account.spent == self.world.ledger.spent(kernel.id, closed_only=True)[0]
 
     @invariant()
     def clients_know_the_state(self) -> None:

@@ -60,6 +60,13 @@ class Process:
     bound_at: int = 0
     busy: bool = False
     keepable: bool = True
+    limit_ms: int | None = None  # of the lease, in all
+
+    def limit(self, limit_ms: int | None, now: int) -> None:
+        """What has been counted already is not taken back."""
+        if limit_ms is not None and limit_ms != self.limit_ms:
+            limit_ms = max(limit_ms, min(now - self.bound_at, self.limit_ms if self.limit_ms is not None else now))
+        self.limit_ms = limit_ms
 
 
 @dataclass
@@ -163,8 +170,15 @@ class SimAgent:
                 self.say_surely(
                     control.Ended(request_id=message.request_id, kernel_id=message.kernel_id, report=report)
                 )
+            case control.Limit():
+                limited = self.processes.get(message.kernel_id)
+                if limited is not None and limited.lease_id == message.lease_id:
+                    limited.limit(message.limit_ms, self.world.now.boot)
             case control.Renewed():
                 self.renewed_at = self.world.now.boot
+                for process in self.processes.values():
+                    if process.lease_id in message.allowances_s:
+                        process.limit(message.limits_ms.get(process.lease_id), self.world.now.boot)
                 for kernel_id, process in list(self.processes.items()):
                     if process.lease_id and process.lease_id not in message.allowances_s:
                         self.let_go(kernel_id)
@@ -194,6 +208,7 @@ class SimAgent:
         if process is None:
             process = Process(self.world.new_incarnation(), message.user)
         process.lease_id, process.gpus, process.bound_at = message.lease_id, message.gpus, self.world.now.boot
+        process.limit_ms = message.limit_ms
         self.processes[message.kernel_id] = process
         self.say(self._bound(message, process, resumed=message.incarnation is not None))
 
@@ -219,17 +234,23 @@ class SimAgent:
             return
         self.let_go(message.kernel_id, message.request_id, message.lease_id)
 
-    def let_go(self, kernel_id: str, request_id: str = "", lease_id: str = "") -> None:
+    def let_go(self, kernel_id: str, request_id: str = "", lease_id: str = "", reason: str = "") -> None:
         process = self.processes[kernel_id]
         report = self.report(process) or _report(lease_id, 0)
         kept = process.keepable and not process.busy
         process.lease_id, process.gpus = "", []
         if not kept:
             del self.processes[kernel_id]
-        self.say_surely(self._released(request_id, kernel_id, process.incarnation, report, kept))
+        self.say_surely(self._released(request_id, kernel_id, process.incarnation, report, kept, reason))
 
     def _released(
-        self, request_id: str, kernel_id: str, incarnation: str, report: control.LeaseReport, kept: bool
+        self,
+        request_id: str,
+        kernel_id: str,
+        incarnation: str,
+        report: control.LeaseReport,
+        kept: bool,
+        reason: str = "",
     ) -> control.Released:
         return control.Released(
             request_id=request_id,
@@ -237,6 +258,7 @@ class SimAgent:
             incarnation=incarnation,
             kept=kept,
             why_lost="" if kept else "it was in use",
+            reason=reason,
             report=report,
         )
 
@@ -293,10 +315,20 @@ class SimAgent:
             for kernel_id in [kernel_id for kernel_id, process in self.processes.items() if process.lease_id]:
                 self.let_go(kernel_id)
 
+    def enforce_limits(self) -> None:
+        for kernel_id, process in list(self.processes.items()):
+            ran_ms = self.world.now.boot - process.bound_at
+            if process.lease_id and process.limit_ms is not None and ran_ms >= process.limit_ms:
+                self.let_go(kernel_id, reason="budget")
+
     def report(self, process: Process) -> control.LeaseReport | None:
+        """The meter stands still when the time to let go at the limit is over."""
         if not process.lease_id:
             return None
-        return _report(process.lease_id, self.world.now.boot - process.bound_at)
+        ran_ms = self.world.now.boot - process.bound_at
+        if process.limit_ms is not None:
+            ran_ms = min(ran_ms, process.limit_ms + control.LIMIT_GRACE_MS)
+        return _report(process.lease_id, ran_ms)
 
 
 def _report(lease_id: str, idle_ms: int) -> control.LeaseReport:
@@ -396,6 +428,16 @@ class SimLedger:
         most = seen + seen * DRIFT_PER_MILLION // 1_000_000 + SLACK_MS
         assert 0 <= durations.total_ms <= max(most, lease.durations.total_ms), "billed for more time than passed"
 
+    def spent(self, kernel_id: str, *, closed_only: bool = False) -> tuple[int, int]:
+        """What is proven of a kernel's leases, and the simulated part of it."""
+        ran = [(lease, durations) for lease, durations, _ in self.closed.values()]
+        if not closed_only:
+            ran += [(lease, lease.durations) for lease in self.open.values()]
+        costs = [
+            (d.total_ms * lease.nanodollars_per_ms, lease.simulated) for lease, d in ran if lease.kernel_id == kernel_id
+        ]
+        return sum(cost for cost, _ in costs), sum(cost for cost, simulated in costs if simulated)
+
     def total(self) -> int:
         return sum(
             durations.cost(lease.price_microdollars_per_second, lease.count)
@@ -434,9 +476,9 @@ class World:
         agent.connect()
         return agent
 
-    def kernel(self, spec: str, user: str = "ada", *, linked: bool = True) -> SimClient:
+    def kernel(self, spec: str, user: str = "ada", *, linked: bool = True, budget: int | None = None) -> SimClient:
         kernel_id = self.new_id("kernel")
-        self.happen(KernelCreated(kernel_id, user, "perijove", parse_gpu_spec(spec)))
+        self.happen(KernelCreated(kernel_id, user, "perijove", parse_gpu_spec(spec), budget_nanodollars=budget))
         client = self.clients[kernel_id] = SimClient(self, kernel_id)
         if linked:
             client.open()
@@ -449,9 +491,9 @@ class World:
         client.say(link.AttachRequest(request_id=request_id))
         return request_id
 
-    def attached(self, spec: str = "H100", user: str = "ada") -> SimClient:
+    def attached(self, spec: str = "H100", user: str = "ada", *, budget: int | None = None) -> SimClient:
         """A kernel that has its GPU."""
-        client = self.kernel(spec, user)
+        client = self.kernel(spec, user, budget=budget)
         request_id = self.attach(client)
         self.deliver_all()
         assert client.answers[request_id].code == "", client.answers[request_id]
@@ -531,6 +573,7 @@ class World:
                 self._set_time(step)
                 for agent in self.agents.values():
                     agent.enforce_allowance()
+                    agent.enforce_limits()
                     if renewing and agent.link_id is not None:
                         agent.renew()
             if renewing:
@@ -555,7 +598,10 @@ class World:
                 agent.inbox.clear()
                 agent.outbox.clear()
         self.fleet = Fleet(self.policy, PRICES, self.new_id, self.now, "1")
-        unconfirmed = [lease_id for lease_id, (_, _, confirmed) in self.ledger.closed.items() if not confirmed]
+        unconfirmed = [
+            replace(lease, durations=ran) for lease, ran, confirmed in self.ledger.closed.values() if not confirmed
+        ]
+        spent = {kernel_id: self.ledger.spent(kernel_id, closed_only=True) for kernel_id in self.ledger.kernels}
         kernels, leases = list(self.ledger.kernels.values()), list(self.ledger.open.values())
-        for instruction in self.fleet.restore(kernels, leases, unconfirmed, self.now):
+        for instruction in self.fleet.restore(kernels, leases, unconfirmed, spent, self.now):
             self.carry_out(instruction)
