@@ -24,7 +24,7 @@ OF_RELAY = Mark(0.8, at_least=True, meaning="of a bare relay's rate")
 OF_IPYPARALLEL = Mark(2, at_least=True, meaning="ipyparallel's rate")
 ITEMS_PER_MB = 125_000  # int64
 LARGE_MB = 500
-ROUNDS_OF_LARGE = 3
+ROUNDS_OF_LARGE = 2  # and no warm-up of their own: smaller sizes have run before
 Way = tuple[str, str]  # who, "in" or "out" or "again"
 
 
@@ -34,13 +34,13 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
         notebook.execute(f"%%gpu {GPU}\nimport numpy as np")
         wait_for_rest(here.broker(), held=1)
         for size_mb in effort.transfers_mb:
-            rounds = min(effort.transfers, ROUNDS_OF_LARGE) if size_mb >= LARGE_MB else effort.transfers
-            ways = _measure_size(size_mb, rounds, ipyparallel, relay, notebook)
+            rounds, warm_up = (ROUNDS_OF_LARGE, 0) if size_mb >= LARGE_MB else (effort.transfers, 1)
+            ways = _measure_size(size_mb, rounds, warm_up, ipyparallel, relay, notebook)
             yield from _figures(size_mb, ways)
 
 
 def _measure_size(
-    size_mb: int, rounds: int, ipyparallel: Engine, relay: BareRelay, notebook: FrontEnd
+    size_mb: int, rounds: int, warm_up: int, ipyparallel: Engine, relay: BareRelay, notebook: FrontEnd
 ) -> dict[Way, Timings]:
     ways: dict[Way, list[float]] = {}
     start = iter(range(1, 1_000))
@@ -61,8 +61,8 @@ def _measure_size(
         _note(ways, "%%gpu", seconds)
         return sum(seconds.values())
 
-    alternate(rounds, {"bare": bare, "parallel": parallel, "gpu": gpu}, warm_up=1)
-    return {way: Timings(tuple(seconds[1:])) for way, seconds in ways.items()}  # the first was the warm-up
+    alternate(rounds, {"bare": bare, "parallel": parallel, "gpu": gpu}, warm_up=warm_up)
+    return {way: Timings(tuple(seconds[warm_up:])) for way, seconds in ways.items()}
 
 
 def _note(ways: dict[Way, list[float]], who: str, seconds: dict[str, float]) -> None:

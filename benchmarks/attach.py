@@ -19,7 +19,7 @@ from .effort import Effort
 from .figures import Figure, Mark, faster, milliseconds
 from .front_end import FrontEnd
 from .home import GPU, Home, wait_for_rest
-from .measure import Timings, alternate
+from .measure import Timings, alternate, repeat
 from .peers.cold_start import start_to_first_cell, start_to_kernel_info
 
 SUBJECT = "attach"
@@ -29,25 +29,23 @@ _END = "get_ipython()._perijove_magics.notebook.kernels[{!r}].release(end=True)"
 
 
 def measure(effort: Effort, here: Home) -> Iterator[Figure]:
-    cold = alternate(
-        effort.cold_starts,
-        {"info": lambda: start_to_kernel_info(here.directory), "cell": lambda: start_to_first_cell(here.directory)},
-        warm_up=1,
-    )
-    for what, timings in (("kernel_info_reply", cold["info"]), ("the reply of a first cell", cold["cell"])):
-        yield milliseconds(SUBJECT, f"ipykernel, cold: start to {what}", timings.p50, detail=_of(timings))
+    info = repeat(effort.cold_starts, lambda: start_to_kernel_info(here.directory), warm_up=1)
+    yield milliseconds(SUBJECT, "ipykernel, cold: start to kernel_info_reply", info.p50, detail=_of(info))
     with here.notebook() as notebook:
         notebook.execute(f"%%gpu {GPU}\npass")  # starts the embedded broker, outside of any timing
         broker = here.broker()
         notebook.execute(_END.format(GPU))
         contenders = {
+            "cold": lambda: start_to_first_cell(here.directory),
             "detached": lambda: _attach_detached(notebook, broker),
             "new": lambda: _attach_new(notebook, broker),
         }
-        warm = alternate(effort.attaches, contenders, warm_up=2)
+        taken = alternate(effort.attaches, contenders, warm_up=effort.attach_warm_up)
         client = asyncio.run(_attach_as_client(broker, effort.attaches))
-    yield from _against(cold["cell"], "%%gpu on a detached kernel, to its reply", warm["detached"])
-    yield from _against(cold["cell"], "%%gpu on a kernel never used, to its reply", warm["new"])
+    cold = taken["cold"]
+    yield milliseconds(SUBJECT, "ipykernel, cold: start to the reply of a first cell", cold.p50, detail=_of(cold))
+    yield from _against(cold, "%%gpu on a detached kernel, to its reply", taken["detached"])
+    yield from _against(cold, "%%gpu on a kernel never used, to its reply", taken["new"])
     yield milliseconds(SUBJECT, "client alone: attach request to Reply", client.p50, detail=_of(client))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Effort:
     cold_starts: int
     attaches: int
+    attach_warm_up: int
     cells: int
     cells_with_array: int
     array_mb: int
@@ -19,8 +20,9 @@ class Effort:
 
 
 FULL = Effort(
-    cold_starts=12,
-    attaches=40,
+    cold_starts=5,
+    attaches=25,
+    attach_warm_up=2,
     cells=200,
     cells_with_array=60,
     array_mb=500,
@@ -31,7 +33,8 @@ FULL = Effort(
 )
 QUICK = Effort(
     cold_starts=2,
-    attaches=3,
+    attaches=2,
+    attach_warm_up=1,
     cells=20,
     cells_with_array=5,
     array_mb=20,
