@@ -182,6 +182,9 @@ class _Agent:
             if used_up:
                 log.warning("allowance used up", leases=used_up)
                 await kernels.enforce(set(used_up))
+            for lease_id in kernels.allowances.take_ended(boot_ns()):
+                log.info("limit reached", lease=lease_id)
+                self._start(kernels.end_at_limit(lease_id))
             left_s = kernels.allowances.next_end_s(boot_ns())
             kernels.new_allowance.clear()
             with contextlib.suppress(TimeoutError):

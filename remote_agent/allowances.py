@@ -1,7 +1,9 @@
-"""How long each lease may run on without another word from the broker. Pure: the boot clock is passed in.
+"""How long each lease may run on without another word from the broker, and how long altogether. Pure: the boot clock is
+passed in.
 
 The allowance of a renewal counts from when the Renew was *sent*, so that a slow answer never stretches it
-(DESIGN.md §3): whatever the broker set aside for it, it set aside after that moment.
+(DESIGN.md §3): whatever the broker set aside for it, it set aside after that moment. A limit is a moment, too: when
+what is left of a budget is used up (docs/billing.md).
 """
 
 from __future__ import annotations
@@ -21,14 +23,23 @@ class _Asked:
 @dataclass(slots=True)
 class Allowances:
     _until_ns: dict[str, int] = field(default_factory=dict)
+    _ends_ns: dict[str, int] = field(default_factory=dict)
     _asked: deque[_Asked] = field(default_factory=deque)
 
     def grant(self, lease_id: str, allowance_s: float, now_ns: int) -> None:
         """A new lease, with the allowance its Bind came with."""
         self._until_ns[lease_id] = now_ns + int(allowance_s * _NS_PER_S)
 
+    def limit(self, lease_id: str, ends_ns: int | None) -> None:
+        """The lease ends at this moment, whatever its allowance; None: there is no such moment."""
+        if ends_ns is None:
+            self._ends_ns.pop(lease_id, None)
+        else:
+            self._ends_ns[lease_id] = ends_ns
+
     def forget(self, lease_id: str) -> None:
         self._until_ns.pop(lease_id, None)
+        self._ends_ns.pop(lease_id, None)
 
     def renewal_sent(self, leases: frozenset[str], now_ns: int) -> None:
         self._asked.append(_Asked(now_ns, leases))
@@ -49,8 +60,14 @@ class Allowances:
     def used_up(self, now_ns: int) -> list[str]:
         return [lease_id for lease_id, until_ns in self._until_ns.items() if now_ns >= until_ns]
 
+    def take_ended(self, now_ns: int) -> list[str]:
+        """The leases whose limit has been reached; each is named once."""
+        ended = [lease_id for lease_id, ends_ns in self._ends_ns.items() if now_ns >= ends_ns]
+        for lease_id in ended:
+            del self._ends_ns[lease_id]
+        return ended
+
     def next_end_s(self, now_ns: int) -> float | None:
-        """Seconds until the first allowance is used up; None when there is no lease."""
-        if not self._until_ns:
-            return None
-        return max(0, min(self._until_ns.values()) - now_ns) / _NS_PER_S
+        """Seconds until the first allowance is used up or the first limit reached; None when there is no lease."""
+        ends = [*self._until_ns.values(), *self._ends_ns.values()]
+        return max(0, min(ends) - now_ns) / _NS_PER_S if ends else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from ..wire.control import (
+    LIMIT_GRACE_MS,
     Activity,
     Bind,
     BindFailed,
@@ -128,6 +129,7 @@ class Kernels:
                 hold = await self._gpus.hold(command.gpus)
                 kernel.lease = lease = Lease(LeaseMeter(command.lease_id, self._clock()), hold)
                 self.allowances.grant(command.lease_id, command.allowance_s, received_ns)
+                self.limit({command.lease_id: command.limit_ms})
                 self.new_allowance.set()
                 await process.bind(hold.environment, self._premises.working_directory(kernel.kernel_id))
                 if not process.alive:
@@ -207,6 +209,17 @@ class Kernels:
                 self._close_lease(kernel)
                 self._kernels.pop(kernel.kernel_id, None)
 
+    def limit(self, limits_ms: dict[str, int | None]) -> None:
+        """Let these leases run for so long altogether (None: without a limit)."""
+        now_ns = self._clock()
+        for kernel in self._kernels.values():
+            if kernel.lease is not None and kernel.lease.meter.lease_id in limits_ms:
+                meter = kernel.lease.meter
+                if limits_ms[meter.lease_id] != meter.limit_ms:
+                    meter.limit(limits_ms[meter.lease_id], now_ns)
+                    self.allowances.limit(meter.lease_id, meter.ends_ns)
+        self.new_allowance.set()
+
     # without the broker's word ----------------------------------------------------------------------------------
 
     async def enforce(self, lease_ids: set[str]) -> None:
@@ -217,7 +230,22 @@ class Kernels:
             async with kernel.lock:
                 if kernel.lease is not None and kernel.lease.meter.lease_id in lease_ids:
                     idle = kernel.process is not None and not kernel.process.busy
-                    await self._let_go(kernel, "", kernel.lease.meter.lease_id, keep=idle)
+                    await self._let_go(kernel, "", kernel.lease.meter.lease_id, keep=idle, reason="allowance")
+
+    async def end_at_limit(self, lease_id: str) -> None:
+        """A lease has run for as long as its kernel's budget pays: stop what runs, and give the GPUs back."""
+        for kernel in list(self._kernels.values()):
+            if kernel.lease is not None and kernel.lease.meter.lease_id == lease_id:
+                break
+        else:
+            return
+        if kernel.process is not None:
+            kernel.process.announce_stop("budget")
+        async with kernel.lock:
+            meter = kernel.lease.meter if kernel.lease is not None else None
+            if meter is None or meter.lease_id != lease_id or meter.ends_ns is None or meter.ends_ns > self._clock():
+                return  # it is over, or the budget was raised in between
+            await self._let_go(kernel, "", lease_id, keep=True, reason="budget")
 
     async def process_ended(self, process: KernelProcess) -> None:
         """A kernel's process ended and nobody asked it to."""
@@ -353,11 +381,17 @@ class Kernels:
             )
         )
 
-    async def _let_go(self, kernel: Kernel, request_id: str, lease_id: str, *, keep: bool) -> None:
+    async def _let_go(self, kernel: Kernel, request_id: str, lease_id: str, *, keep: bool, reason: str = "") -> None:
         """Give the GPUs back, with the process kept if it can be; the tiers of DESIGN.md §3."""
         process = kernel.process
         incarnation = "" if process is None else process.incarnation.hex()
-        why_lost = "the kernel's process had ended" if process is None else await self._suspend(kernel, process, keep)
+        stop_within_s = LIMIT_GRACE_MS / 1000 if reason == "budget" else _INTERRUPT_TIMEOUT_S
+        if process is None:
+            why_lost = "the kernel's process had ended"
+        else:
+            why_lost = await self._suspend(kernel, process, keep, stop_within_s)
+        if why_lost and reason == "budget":
+            why_lost = f"the kernel's budget was used up, and {why_lost}"
         if why_lost:
             await self._end_process(kernel)
         report = self._close_lease(kernel)
@@ -369,17 +403,18 @@ class Kernels:
             incarnation=incarnation,
             kept=not why_lost,
             why_lost=why_lost,
+            reason=reason,
             report=report or LeaseReport(lease_id=lease_id, starting_ms=0, busy_ms=0, idle_ms=0),
         )
         self._say_surely(released)
 
-    async def _suspend(self, kernel: Kernel, process: KernelProcess, keep: bool) -> str:
+    async def _suspend(self, kernel: Kernel, process: KernelProcess, keep: bool, stop_within_s: float) -> str:
         """Take the devices away and let the process live; or the reason why it cannot, for people."""
         if not keep:
             return "the kernel was released with its process"
         if process.busy:
             process.interrupt()
-            if not await process.idle_within(_INTERRUPT_TIMEOUT_S):
+            if not await process.idle_within(stop_within_s):
                 return "a cell was running and did not stop"
         process.streams.stop_accepting()
         await kernel.use.look(process.mark)

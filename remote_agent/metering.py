@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..wire.control import LeaseReport
+from ..wire.control import LIMIT_GRACE_MS, LeaseReport
 
 _NS_PER_MS = 1_000_000
 
@@ -26,6 +26,8 @@ class LeaseMeter:
     lease_id: str
     opened_ns: int
     phase: Phase = Phase.STARTING
+    limit_ms: int | None = None  # what a budget pays for, altogether
+    ends_ns: int | None = None  # when that is used up
     _since_ns: int = field(init=False)
     _spent_ns: dict[Phase, int] = field(init=False)
     _closed: bool = field(init=False, default=False)
@@ -38,6 +40,16 @@ class LeaseMeter:
         """From now on time counts as ``phase``."""
         self._settle(now_ns)
         self.phase = phase
+
+    def limit(self, limit_ms: int | None, now_ns: int) -> None:
+        """Let the lease run for so long altogether. A limit that has passed already ends it now; nothing is taken back.
+
+        Who lets go of it has a moment to do so; what takes longer is not billed.
+        """
+        if limit_ms != self.limit_ms:
+            self._settle(now_ns)
+            self.limit_ms = limit_ms
+            self.ends_ns = None if limit_ms is None else max(now_ns, self.opened_ns + limit_ms * _NS_PER_MS)
 
     def close(self, now_ns: int) -> LeaseReport:
         """The final report; later ones repeat it."""
@@ -55,6 +67,8 @@ class LeaseMeter:
         )
 
     def _settle(self, now_ns: int) -> None:
+        if self.ends_ns is not None:
+            now_ns = min(now_ns, self.ends_ns + LIMIT_GRACE_MS * _NS_PER_MS)
         if not self._closed and now_ns > self._since_ns:
             self._spent_ns[self.phase] += now_ns - self._since_ns
             self._since_ns = now_ns

@@ -16,6 +16,7 @@ class PendingCells:
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[bytes, int]] = {}
+        self._headers: dict[str, bytes] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -25,12 +26,18 @@ class PendingCells:
         """Stream and seq of the first cell that is not finished."""
         return next(iter(self._waiting.values()), None)
 
+    @property
+    def running_header(self) -> bytes | None:
+        """The request of the first cell that is not finished."""
+        return next(iter(self._headers.values()), None)
+
     def request_sent(self, header: bytes, stream: bytes = b"", seq: int = 0) -> bool:
         """A client's message on shell; returns whether the kernel became busy by it."""
         if not is_cell(header):
             return False
         was_busy = bool(self._waiting)
-        self._waiting[json.loads(header)["msg_id"]] = (stream, seq)
+        message_id = json.loads(header)["msg_id"]
+        self._waiting[message_id], self._headers[message_id] = (stream, seq), header
         return not was_busy
 
     def status_seen(self, parts: list[bytes]) -> bool:
@@ -39,11 +46,14 @@ class PendingCells:
             return False
         if json.loads(parts[0]).get("msg_type") != "status":
             return False
-        self._waiting.pop(json.loads(parts[1]).get("msg_id"), None)
+        message_id = json.loads(parts[1]).get("msg_id")
+        self._waiting.pop(message_id, None)
+        self._headers.pop(message_id, None)
         return not self._waiting
 
     def clear(self) -> None:
         self._waiting.clear()
+        self._headers.clear()
 
 
 def is_cell(header: bytes) -> bool:

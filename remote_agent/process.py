@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -253,6 +254,15 @@ class KernelProcess:
     def interrupt(self) -> None:
         """SIGINT to the kernel and the commands that its cells run in the foreground."""
         self._signal_group(signal.SIGINT)
+
+    def announce_stop(self, reason: str) -> None:
+        """Tell the running cell's client why the cell is about to be stopped (docs/protocol.md §5)."""
+        request = self.cells.running_header
+        if request is not None:
+            header = message_header("perijove_stopping", new_incarnation().hex(), self._session)
+            content = json.dumps({"reason": reason}).encode()
+            self.streams.spool.append(encode_frame("iopub", [header, request, b"{}", content]))
+            self.link.wake()
 
     async def idle_within(self, timeout_s: float) -> bool:
         with contextlib.suppress(TimeoutError):

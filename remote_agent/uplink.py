@@ -26,6 +26,7 @@ from ..wire.control import (
     FromAgent,
     FromBroker,
     Hello,
+    Limit,
     ProcessEnded,
     Refused,
     Release,
@@ -187,9 +188,12 @@ class Uplink:
                 self._start(kernels.end(message))
             case Renewed():
                 unknown = kernels.allowances.renewed(message.allowances_s)
+                kernels.limit({lease_id: message.limits_ms.get(lease_id) for lease_id in message.allowances_s})
                 kernels.new_allowance.set()
                 if unknown:
                     self._start(kernels.enforce(unknown))
+            case Limit():
+                kernels.limit({message.lease_id: message.limit_ms})
             case Refused():
                 self._refused(message)
             case Welcome():

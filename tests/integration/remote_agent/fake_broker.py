@@ -42,6 +42,7 @@ class FakeBroker:
         self.renew_every_s = 0.2
         self.welcome: Callable[[Hello], FromBroker] | None = None
         self.answer_renewals = True
+        self.limits_ms: dict[str, int] = {}
         self.messages: list[FromAgent] = []
         self.links: dict[str, ServerConnection] = {}
         self.clients: dict[str, FakeClient] = {}
@@ -107,7 +108,7 @@ class FakeBroker:
             message = from_agent.validate_json(text)
             if isinstance(message, Renew) and self.answer_renewals:
                 granted = {lease.lease_id: self.allowance_s for lease in message.leases}
-                await self.send(Renewed(allowances_s=granted))
+                await self.send(Renewed(allowances_s=granted, limits_ms=self.limits_ms))
             await self._heard(message)
 
     async def _serve_data(self, connection: ServerConnection, incarnation: str) -> None:
@@ -144,20 +145,29 @@ class FakeBroker:
                 await self._news.wait()
 
     async def bind(
-        self, *, kernel_id: str | None = None, incarnation: str | None = None, gpus: list[str] | None = None
+        self,
+        *,
+        kernel_id: str | None = None,
+        incarnation: str | None = None,
+        gpus: list[str] | None = None,
+        limit_ms: int | None = None,
     ):
         """Bind a kernel and connect a client to it; answers (kernel id, client)."""
         kernel_id = kernel_id or str(uuid.uuid4())
         request_id = uuid.uuid4().hex
+        lease_id = f"lease-{request_id}"
+        if limit_ms is not None:
+            self.limits_ms[lease_id] = limit_ms
         await self.send(
             Bind(
                 request_id=request_id,
                 kernel_id=kernel_id,
                 user="ada",
-                lease_id=f"lease-{request_id}",
+                lease_id=lease_id,
                 gpus=gpus or [],
                 incarnation=incarnation,
                 allowance_s=self.allowance_s,
+                limit_ms=limit_ms,
             )
         )
         bound = await self.until(Bound, lambda message: message.request_id == request_id)

@@ -54,3 +54,25 @@ def test_what_was_let_go_is_forgotten() -> None:
     allowances.forget("a")
     assert allowances.renewed({}) == set()
     assert allowances.next_end_s(0) is None
+
+
+def test_a_limit_ends_a_lease_whatever_its_allowance_and_is_told_once() -> None:
+    allowances = Allowances()
+    allowances.grant("a", 10.0, 0)
+    allowances.limit("a", 3 * S)
+    assert allowances.next_end_s(S) == 2.0
+    assert allowances.take_ended(3 * S - 1) == []
+    assert allowances.take_ended(3 * S) == ["a"]
+    assert allowances.take_ended(4 * S) == []
+    assert allowances.used_up(4 * S) == []
+    assert allowances.next_end_s(4 * S) == 6.0
+
+
+def test_a_limit_can_be_moved_and_lifted() -> None:
+    allowances = Allowances()
+    allowances.grant("a", 10.0, 0)
+    allowances.limit("a", 3 * S)
+    allowances.limit("a", 5 * S)
+    assert allowances.take_ended(4 * S) == []
+    allowances.limit("a", None)
+    assert allowances.take_ended(9 * S) == []

@@ -39,3 +39,32 @@ def test_a_clock_that_stands_still_counts_nothing_twice() -> None:
     meter = LeaseMeter("l", 10 * MS)
     assert meter.report(10 * MS) == meter.report(10 * MS)
     assert meter.report(9 * MS).starting_ms == 0
+
+
+def total(meter: LeaseMeter, now_ns: int) -> int:
+    report = meter.report(now_ns)
+    return report.starting_ms + report.busy_ms + report.idle_ms
+
+
+def test_a_second_after_its_limit_a_meter_stands_still() -> None:
+    meter = LeaseMeter("l", 0)
+    meter.limit(2_000, 100 * MS)
+    assert meter.ends_ns == 2_000 * MS
+    assert total(meter, 2_400 * MS) == 2_400
+    assert total(meter, 9_000 * MS) == 3_000
+
+
+def test_a_limit_below_what_was_counted_ends_the_lease_now_and_takes_nothing_back() -> None:
+    meter = LeaseMeter("l", 0)
+    meter.limit(2_000, 5_000 * MS)
+    meter.limit(2_000, 5_500 * MS)  # a renewal says it again
+    assert meter.ends_ns == 5_000 * MS
+    assert total(meter, 9_000 * MS) == 6_000
+
+
+def test_a_lifted_limit_lets_the_meter_run_on() -> None:
+    meter = LeaseMeter("l", 0)
+    meter.limit(2_000, 0)
+    meter.limit(None, 1_000 * MS)
+    assert meter.ends_ns is None
+    assert total(meter, 9_000 * MS) == 9_000
