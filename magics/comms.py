@@ -20,14 +20,18 @@ from .widget_mirror import WidgetMirrors
 
 log = logging.getLogger(__name__)
 
-HANDLED_WITHIN_S = 10.0
+LOOK_AGAIN_S = 1.0
 SUBSHELL_WITHIN_S = 5.0
+HELD_PER_COMM = 32
 
 
 class RemoteSide(Protocol):
     """What the relay needs of the remote kernel."""
 
     def send_frame(self, frame: bytes, *, control: bool = False) -> None: ...
+    def interrupt(self) -> None:
+        """Interrupt what runs over there."""
+
     def is_reachable(self) -> bool:
         """Whether a message sent now would be handled without attaching a GPU."""
 
@@ -44,7 +48,7 @@ class CommRelay:
         self._comms: dict[str, Any] = {}
         self._mirrors = WidgetMirrors()
         self._awaited: dict[str, threading.Event] = {}
-        self._held: dict[str, Message] = {}
+        self._held: dict[str, list[Message]] = {}
         self._subshell = _Subshell(remote)
 
     # from the remote kernel ----------------------------------------------------------------------------------
@@ -84,10 +88,11 @@ class CommRelay:
         self._subshell.forget()
 
     def resumed(self) -> None:
-        """The kernel can be reached again: what was held, the latest of each comm, goes on its way."""
+        """The kernel can be reached again: what was held goes on its way."""
         held, self._held = self._held, {}
-        for message in held.values():
-            self._send(message)
+        for messages in held.values():
+            for message in messages:
+                self._send(message)
 
     # from the front-end --------------------------------------------------------------------------------------
 
@@ -114,21 +119,37 @@ class CommRelay:
     def _front_end_closed(self, raw: Document) -> None:
         message = _front_end_message("comm_close", raw)
         comm_id = str(message.content["comm_id"])
-        self._comms.pop(comm_id, None)
         self._mirrors.closed(comm_id)
         self._pass_on(message)
+        self._comms.pop(comm_id, None)
 
     def _pass_on(self, message: Message) -> None:
+        """Send a message on its way and wait until it is handled, however long: a callback may train for an hour."""
+        comm_id = str(message.content["comm_id"])
+        if comm_id not in self._comms:
+            return  # its process is gone; another would only complain that it knows no such comm
         if not self._remote.is_reachable():
-            self._held[str(message.content["comm_id"])] = message
+            self._hold(comm_id, message)
             return
         message_id = str(message.header["msg_id"])
         handled = self._awaited[message_id] = threading.Event()
         try:
             self._send(message)
-            self._remote.pump_while(lambda: not handled.is_set(), HANDLED_WITHIN_S)
+            while not handled.is_set() and self._remote.is_reachable():
+                self._remote.pump_while(lambda: not handled.is_set(), LOOK_AGAIN_S)
+        except KeyboardInterrupt:
+            self._remote.interrupt()
+            raise
         finally:
             self._awaited.pop(message_id, None)
+
+    def _hold(self, comm_id: str, message: Message) -> None:
+        """Keep a message until the kernel has a GPU again. A state that a later one replaces is not worth keeping."""
+        held = self._held.setdefault(comm_id, [])
+        state = _updated_names(message)
+        held[:] = [earlier for earlier in held if not (_updated_names(earlier) and _updated_names(earlier) <= state)]
+        held.append(message)
+        del held[:-HELD_PER_COMM]
 
     def _send(self, message: Message) -> None:
         extra = {}
@@ -176,6 +197,14 @@ class _Subshell:
         self._remote.send_frame(make_frame("control", header, {}), control=True)
         answered = self._answered
         self._remote.pump_while(lambda: not answered.is_set(), SUBSHELL_WITHIN_S)
+
+
+def _updated_names(message: Message) -> set[str]:
+    """The traits that a widget's message updates; none when it does something else."""
+    data = message.content.get("data", {})
+    if data.get("method") != "update":
+        return set()
+    return {*data.get("state", {}), *(str(path[0]) for path in data.get("buffer_paths", []))}
 
 
 def _front_end_message(msg_type: str, raw: Document) -> Message:

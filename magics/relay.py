@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LATE_OUTPUT = {"stream", "display_data", "update_display_data", "clear_output", "error", "execute_result"}
 SLICE_S = 0.05
+YIELD_S = 0.001  # locks are not fair: without a pause a cell might wait long for its turn
 
 
 class Relay:
@@ -58,6 +59,9 @@ class Relay:
     def send_frame(self, frame: bytes, *, control: bool = False) -> None:
         self._link.send_frame(frame, control=control)
 
+    def interrupt(self) -> None:
+        self._link.send_interrupt()
+
     # taking turns ---------------------------------------------------------------------------------------------
 
     def pump_while(self, condition: Callable[[], bool], timeout_s: float) -> None:
@@ -66,9 +70,11 @@ class Relay:
         while condition() and time.monotonic() < deadline:
             if self.turn.acquire(timeout=SLICE_S):
                 try:
-                    self.take_one(SLICE_S)
+                    came = self.take_one(SLICE_S)
                 finally:
                     self.turn.release()
+                if not came:
+                    time.sleep(YIELD_S)
 
     def pump_idle(self) -> None:
         """Relay what came while no cell runs. On the main thread, called from the notebook's own loop."""

@@ -54,7 +54,6 @@ CLOSE = """async path => {
     await panel.sessionContext.shutdown();
     panel.dispose();
 }"""
-CELL_ID = "([path, index]) => panelOf(path).content.widgets[index].model.id"
 
 
 class Lab:
@@ -62,7 +61,7 @@ class Lab:
 
     def __init__(self, page: Page, notebooks: Path) -> None:
         self.page = page
-        self._notebooks = notebooks
+        self.notebooks = notebooks
 
     async def load(self, url: str) -> None:
         await self.page.goto(url)
@@ -75,15 +74,16 @@ class Lab:
     async def new_notebook(self, name: str, cells: Sequence[str]) -> Notebook:
         """Write a notebook of code cells, and open it with a kernel of its own."""
         document = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(cell, id=f"{name}-{i}") for i, cell in enumerate(cells)], metadata=PYTHON
+            cells=[nbformat.v4.new_code_cell(cell.rstrip(), id=f"{name}-{i}") for i, cell in enumerate(cells)],
+            metadata=PYTHON,
         )
         path = f"{name}.ipynb"
-        nbformat.write(document, self._notebooks / path)
+        nbformat.write(document, self.notebooks / path)
         return await self.open(path)
 
     async def open(self, path: str) -> Notebook:
         await self.page.evaluate(OPEN, path)
-        return Notebook(self, path, self._notebooks / path)
+        return Notebook(self, path, self.notebooks / path)
 
     async def reload(self) -> None:
         await self.page.reload()
@@ -162,22 +162,19 @@ class Notebook:
 
     async def locate(self, index: int) -> Locator:
         """A cell's element on the page, scrolled to."""
-        cell_id = await self._evaluate(CELL_ID, [self.path, index])
-        found = self._panel.locator(f'.jp-Cell[data-cell-id="{cell_id}"]')
-        if await found.count() == 0:
-            number = await self._evaluate("([path, i]) => i", [self.path, index])
-            found = self._panel.locator(".jp-Cell").nth(number)
+        found = self._panel.locator(".jp-Notebook .jp-Cell").nth(index)
         await found.scroll_into_view_if_needed()
         return found
-
-    async def wait_for_source(self, index: int, source: str) -> None:
-        """Wait until a cell's source is this."""
-        await self._wait(f"({CELL})(argument).source === argument[2]", [self.path, index, source])
 
     async def wait_for_text(self, index: int, text: str) -> None:
         """Wait until a cell's outputs, as shown on the page, contain a text."""
         outputs = (await self.locate(index)).locator(".jp-Cell-outputArea")
         await outputs.filter(has_text=text).wait_for()
+
+    async def wait_until(self, index: int, condition: str, argument: Any) -> None:
+        """Wait until a JavaScript function of a cell's element and the argument is true."""
+        element = await (await self.locate(index)).element_handle()
+        await self.lab.page.wait_for_function(f"given => ({condition})(...given)", arg=[element, argument])
 
     @property
     def _panel(self) -> Locator:

@@ -20,6 +20,7 @@ STOP_TIMEOUT_S = 20.0
 TOKEN = "acceptance"
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"codeCellConfig": {"lineNumbers": False, "codeFolding": True}},
     "completer-extension/manager": {"providerTimeout": 20_000},  # a busy machine may be slow to complete
 }
 

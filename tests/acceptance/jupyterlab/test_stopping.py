@@ -13,9 +13,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 LOAD = "%load_ext perijove"
 SLEEPS = "%%gpu H100\nimport time\nprint('asleep', flush=True)\ntime.sleep(60)"
-PRINTS = "%%gpu H100\nn = 0\nwhile True:\n    print('line', n)\n    n += 1"
+PRINTS = "%%gpu H100\nimport time\nn = 0\nwhile True:\n    print('line', n)\n    n += 1\n    time.sleep(0.001)"
 AWAITS = "%%gpu H100\nimport asyncio\nprint('awaiting', flush=True)\nawait asyncio.sleep(60)"
-SECONDS = 8.0
+SECONDS = 10.0
 ANSI = re.compile(r"\x1b\[[\d;]*m")
 
 

@@ -11,35 +11,25 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 COMPLETER = ".jp-Completer .jp-Completer-match"
 
 
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("%%gpu ", {"H100", "A100", "any", "--out", "--timeout"}),
-        ("%gpu ", {"list", "bill", "release", "attach"}),
-        ("%%gpu H100 --k", {"--keep", "--kernel"}),
-    ],
-)
-async def test_tab(new_notebook: NewNotebook, typed: str, offered: set[str]) -> None:
-    notebook = await new_notebook("tab", ["%load_ext perijove", ""])
+async def test_tab(new_notebook: NewNotebook) -> None:
+    cells = {
+        "%%gpu ": {"H100", "A100", "any", "--out", "--timeout"},
+        "%gpu ": {"list", "bill", "release", "attach"},
+        "%%gpu H100 --k": {"--keep", "--kernel"},
+        "%%gpu B200|A100-": {"A100-80GB"},
+    }
+    notebook = await new_notebook("tab", ["%load_ext perijove", *("" for _ in cells)])
     await notebook.run(0)
-    await notebook.type(1, typed)
     page = notebook.lab.page
-    await page.keyboard.press("Tab")
-    await page.locator(COMPLETER).first.wait_for()
-    shown = set(await page.locator(COMPLETER).all_inner_texts())
-    await page.keyboard.press("Escape")
-    assert offered <= shown
-
-
-async def test_tab_takes_what_was_begun(new_notebook: NewNotebook) -> None:
-    notebook = await new_notebook("tab-takes", ["%load_ext perijove", ""])
-    await notebook.run(0)
-    await notebook.type(1, "%%gpu B200|A100-")
-    page = notebook.lab.page
-    await page.keyboard.press("Tab")
-    await page.locator(COMPLETER, has_text="A100-80GB").wait_for()
-    await page.keyboard.press("Enter")
-    await notebook.wait_for_source(1, "%%gpu B200|A100-80GB")
+    for index, (typed, offered) in enumerate(cells.items(), start=1):
+        await notebook.type(index, typed)
+        await page.keyboard.press("Tab")
+        await page.locator(COMPLETER).first.wait_for()
+        assert offered <= set(await page.locator(COMPLETER).all_inner_texts())
+        await page.keyboard.press("Enter")
+        await page.locator(COMPLETER).first.wait_for(state="hidden")
+    sources = [(await notebook.cell(index))["source"] for index in range(1, len(cells) + 1)]
+    assert sources == ["%%gpu H100", "%gpu status", "%%gpu H100 --keep", "%%gpu B200|A100-80GB"]
 
 
 async def test_documentation(new_notebook: NewNotebook) -> None:
