@@ -122,8 +122,10 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
     def write(self, string: str) -> int | None:
         if self.pub_thread is not None:
             self.pub_thread.gate.wait(self._pending_chars)
+        # Counted first, and forgotten last: of a flush meanwhile a string may be missed, but none is counted for ever,
+        # which would close the gate for good.
+        self._pending_chars += len(string) if isinstance(string, str) else 0
         written: int | None = super().write(string)
-        self._pending_chars += len(string)  # a race with a flush miscounts one string: this bounds, it does not bill
         return written
 
     def flush(self) -> None:
@@ -157,8 +159,9 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
         self._flush()
 
     def _rotate_buffers(self) -> Any:
+        buffers = super()._rotate_buffers()
         self._pending_chars = 0
-        return super()._rotate_buffers()
+        return buffers
 
 
 BoundedOutStream.__name__ = BoundedOutStream.__qualname__ = "OutStream"  # what errors and reprs call it at home

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections import defaultdict
+from contextvars import ContextVar
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from perijove.remote_agent.runtime.output import OutputGate
+from perijove.remote_agent.runtime.output import BoundedOutStream, OutputGate
 
 
 @pytest.fixture
@@ -79,3 +84,29 @@ def test_an_interrupt_that_the_event_loop_delivered_is_not_raised_again(flow: Pa
     gate.interrupt()
     gate.interrupt_delivered()
     gate.wait()
+
+
+class FlushedAtOnce(BoundedOutStream):
+    """A stream whose timer runs out before ``write`` returns, as it can on a busy machine; it has no kernel."""
+
+    echo = None
+    _should_watch = False
+
+    def __init__(self, pub_thread: Any) -> None:
+        self.pub_thread = pub_thread
+        self._parent_header: ContextVar[dict[str, str]] = ContextVar("parent")
+        self._parent_header.set({})
+        self._buffer_lock = threading.RLock()
+        self._buffers = defaultdict(StringIO)
+
+    def _is_master_process(self) -> bool:
+        return True
+
+    def _schedule_flush(self) -> None:
+        self._rotate_buffers()
+
+
+def test_a_flush_in_the_middle_of_a_write_leaves_nothing_counted() -> None:
+    stream = FlushedAtOnce(SimpleNamespace(gate=OutputGate(None)))
+    stream.write("x" * 1000)
+    assert stream._pending_chars == 0
