@@ -19,13 +19,15 @@ _CODE_MAGICS = frozenset(
     {"time", "timeit", "prun", "capture", "memit", "mprun", "lprun", "mypy", "pyinstrument", "scalene"}
 )
 _EXPANSION = re.compile(r"\$\{?([A-Za-z_]\w*)|\{([^{}]+)\}")
+_QUERIED = re.compile(r"@([A-Za-z_]\w*)")  # ``df.query("x > @limit")``
+_LOOKED_UP = frozenset({"globals", "locals", "vars"})
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 _OPTION = re.compile(r"\s*-{1,2}[A-Za-z_][\w-]*(=\S+)?(\s+\d+)?(?=\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class CellNames:
-    """``reads``: may be read as it is before the cell. ``hints``: mentioned in a magic's text, so perhaps read.
+    """``reads``: may be read as it is before the cell. ``hints``: mentioned in a text, so perhaps read.
 
     ``writes`` and ``deletes``: (un)bound by the cell's own statements. ``attributes``: all attribute names, to tell
     which submodules it reaches. ``imports``: modules its import statements name.
@@ -82,6 +84,10 @@ def _read_code(cell: str, transform: Callable[[str], str], found: _Found) -> Non
     found.reads |= mentioned - _surely_bound_first(tree)
     for node in ast.walk(tree):
         _read_node(node, transform, found)
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    found.hints.update(name for text in texts for name in _QUERIED.findall(text))
+    if mentioned & _LOOKED_UP:  # ``globals()["x"]``
+        found.hints.update(text for text in texts if text.isidentifier())
     found.writes |= _bound_at_top_level(tree)
 
 

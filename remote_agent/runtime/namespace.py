@@ -18,7 +18,7 @@ from ...wire.values.parcel import Parcel
 from ...wire.values.unpacking import python_version
 from .arrivals import Arrivals
 from .departures import Departures, names_present, pack_whole
-from .on_demand import OnDemandBuiltins
+from .on_demand import OnDemandBuiltins, OnDemandOutputs
 from .project_modules import ProjectModules
 from .records import Cell, Records
 
@@ -125,6 +125,13 @@ class RemoteNamespace:
         self._builtins.refresh()
         if self._records.user_ns.get("__builtins__") is not self._builtins:
             self._records.user_ns["__builtins__"] = self._builtins
+
+        outputs = self._records.user_ns.get("_oh")
+        if outputs is not None and not isinstance(outputs, OnDemandOutputs):
+            outputs = OnDemandOutputs(outputs, self._fetch)
+            shell: Any = self._shell
+            shell.history_manager.output_hist = outputs
+            shell.push({"_oh": outputs, "Out": outputs}, interactive=False)
 
     def _fetch(self, name: str) -> object:
         """A name that is unknown here. ``KeyError`` makes Python raise its usual ``NameError``."""

@@ -2,7 +2,8 @@
 
 Python looks a global name up in the namespace and then in ``namespace["__builtins__"]``. A dict subclass there gets a
 last word through ``__missing__``. That serves plain names, functions, ``%timeit``, ``!cmd {v}`` and ``eval``; it does
-not serve ``globals()["h"]`` nor ``df.query("@x")``, which look into the namespace only.
+not serve ``globals()["h"]`` nor ``df.query("@x")``, which look into the namespace only: for these the notebook reads
+the cell's texts. ``Out[5]`` is looked up as ``_5`` is.
 """
 
 from __future__ import annotations
@@ -41,3 +42,19 @@ class OnDemandBuiltins(dict[str, Any]):
             return vars(builtins)[name]
         except KeyError:
             return self._fetch(name)
+
+
+class OnDemandOutputs(dict[int, Any]):
+    """``Out``: the results are the notebook's, so one that a cell asks for is fetched from there."""
+
+    __slots__ = ("_fetch",)
+
+    def __init__(self, known: dict[int, Any], fetch: Callable[[str], object]) -> None:
+        super().__init__(known)
+        self._fetch = fetch
+
+    def __missing__(self, number: int) -> object:
+        try:
+            return self._fetch(f"_{number}")
+        except KeyError:
+            raise KeyError(number) from None
