@@ -75,7 +75,8 @@ class Outputs:
         thread, also when they hold nothing; after each cell that adds up.
         """
         if self.kernel is None:
-            self._display({"data": data, "metadata": metadata}, update=False)
+            quiet = {"text/plain": self._dimmed(data["text/plain"])}
+            self._display({"data": data | quiet, "metadata": metadata}, update=False)
             return
         for stream in (sys.stdout, sys.stderr):
             if getattr(stream, "_buffers", True) and hasattr(stream, "flush"):
@@ -109,6 +110,11 @@ class Outputs:
             buffers=list(message.buffers) or None,
             ident=self._topic(message),
         )
+
+    def _dimmed(self, text: str) -> str:
+        """As quiet as a terminal can show it."""
+        colored = sys.stdout.isatty() and str(self._shell.colors).lower() != "nocolor"
+        return f"\x1b[2m{text}\x1b[0m" if colored else text
 
     def _write(self, stream: Any, text: str) -> None:
         """Streams buffer each for itself, so that what came in turns would leave in two lumps."""

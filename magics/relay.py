@@ -210,11 +210,13 @@ class Relay:
             self._link.send_parcel("perijove_question_reply", message.header, reply, answer, answers=True)
 
     def _ask_user(self, message: Message) -> None:
-        ask = getpass.getpass if message.content.get("password") else builtins.input
+        password, prompt = bool(message.content.get("password")), str(message.content.get("prompt", ""))
+        if password and not prompt and self._notebook.outputs.kernel is None:
+            prompt = "Password: "  # ipykernel leaves it out, as front-ends show a field; a terminal shows nothing else
         interrupts = self._link.interrupts
         try:
             with interrupts.raised():
-                value = ask(message.content.get("prompt", ""))
+                value = (getpass.getpass if password else builtins.input)(prompt)
         except KeyboardInterrupt:
             interrupts.count += 1
             return

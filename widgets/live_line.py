@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import shutil
 import sys
 import time
 import uuid
@@ -40,8 +41,7 @@ class LiveLine:
         if self._in_notebook:
             self._publish(text)
         else:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            _write_over(text)
         self._shown = text
 
     def close(self, last_words: str = "") -> None:
@@ -49,8 +49,7 @@ class LiveLine:
         if not self._shown:
             return
         if not self._in_notebook:
-            sys.stderr.write(f"\r\x1b[K{last_words}\n" if last_words else "\r\x1b[K")
-            sys.stderr.flush()
+            _write_over(last_words, end="\n" if last_words else "")
         elif last_words or not self._clearable():
             self._publish(last_words)
         else:
@@ -69,6 +68,20 @@ class LiveLine:
             transient={"display_id": self._display_id},
             update=update,
         )
+
+
+def _write_over(text: str, end: str = "") -> None:
+    """In a terminal: in place of the line before; into a file only what is meant to stay.
+
+    What is wider than the screen would wrap, and its upper rows could not be taken away again.
+    """
+    stream = sys.stderr
+    if stream.isatty():
+        columns = shutil.get_terminal_size().columns
+        stream.write(f"\r\x1b[K{text if len(text) < columns else text[: columns - 2] + '…'}{end}")
+    elif end:
+        stream.write(text + end)
+    stream.flush()
 
 
 class Progress:
