@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -90,6 +91,7 @@ class KernelChannel:
         self._closing = False
         self._connected = asyncio.Event()
         self.view: KernelView | None = None
+        self.viewed_at = 0.0  # when the view came, monotonic seconds
         self.blobs = BlobTransfers(self._send_blob_envelope)
 
     @property
@@ -123,6 +125,10 @@ class KernelChannel:
     async def restart(self) -> None:
         await self._request(link.RestartRequest(request_id=new_id("request")))
 
+    async def set_budget(self, nanodollars: int | None) -> None:
+        """What this kernel may cost altogether; None: no limit."""
+        await self._request(link.BudgetRequest(request_id=new_id("request"), nanodollars=nanodollars))
+
     def report_local_activity(self, busy: bool) -> None:
         self._send_text(link.LocalActivity(busy=busy))
 
@@ -134,7 +140,9 @@ class KernelChannel:
             await self._outgoing.drained()
         self._outgoing.close()
 
-    async def _request(self, message: link.AttachRequest | link.ReleaseRequest | link.RestartRequest) -> None:
+    async def _request(
+        self, message: link.AttachRequest | link.ReleaseRequest | link.RestartRequest | link.BudgetRequest
+    ) -> None:
         reply: asyncio.Future[link.Reply] = asyncio.get_running_loop().create_future()
         self._requests[message.request_id] = (message, reply)
         self._send_text(message)
@@ -268,7 +276,7 @@ class KernelChannel:
                 raise PerijoveError("the broker said welcome twice")
 
     def _view_changed(self, view: KernelView) -> None:
-        self.view = view
+        self.view, self.viewed_at = view, time.monotonic()
         incarnation = bytes.fromhex(view.incarnation) if view.incarnation else None
         if incarnation != self._incarnation:
             self._incarnation = incarnation

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ..wire.errors import UsageError
 from ..wire.gpu_spec import GpuSpec, parse_gpu_spec
+from .budget import read_amount
 
 OPTIONS = {
     "--in": "names to send (comma-separated), instead of those the cell reads",
@@ -18,6 +19,7 @@ OPTIONS = {
     "--keep": "names that stay remote, as RemoteValues",
     "--kernel": "a name, for a second kernel on the same GPU spec",
     "--timeout": "seconds after which the cell is interrupted",
+    "--budget": "dollars that this kernel may cost altogether",
     "--no-vars": "no variables travel, in either direction",
     "--quiet": "no status line",
 }
@@ -33,6 +35,7 @@ class CellOptions:
     keep: tuple[str, ...] = ()
     kernel: str | None = None
     timeout_s: float | None = None
+    budget_nanodollars: int | None = None  # None: as it is
     transfer: bool = True
     quiet: bool = False
 
@@ -49,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, dest=name.strip("-") + "_names", metavar="NAME[,NAME]")
     parser.add_argument("--kernel", metavar="NAME")
     parser.add_argument("--timeout", type=float, metavar="S")
+    parser.add_argument("--budget", metavar="USD")
     parser.add_argument("--no-vars", action="store_true")
     parser.add_argument("--quiet", action="store_true")
     return parser
@@ -70,7 +74,7 @@ def parse_cell_line(line: str) -> CellOptions:
     except ValueError as error:
         raise UsageError(f"%%gpu: the line cannot be read ({error}); see %%gpu?") from None
     for word in words:
-        if word.split("=")[0] in ("--env", "--background", "--budget"):
+        if word.split("=")[0] in ("--env", "--background"):
             raise UsageError(f"%%gpu: {word.split('=')[0]} is not available in this version; leave it out")
     given = _PARSER.parse_args(words)
     if given.timeout is not None and given.timeout <= 0:
@@ -82,6 +86,7 @@ def parse_cell_line(line: str) -> CellOptions:
         keep=_names(given, "keep") or (),
         kernel=given.kernel,
         timeout_s=given.timeout,
+        budget_nanodollars=None if given.budget is None else read_amount(given.budget, "%%gpu: --budget"),
         transfer=not given.no_vars,
         quiet=given.quiet,
     )

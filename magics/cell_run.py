@@ -26,6 +26,7 @@ class CellRun:
     undelivered: bool = False
     interrupted_at: float | None = None
     timed_out: bool = False
+    stopping: str = ""  # why the agent stopped it: "budget"
     abandoned: bool = False
     notices: list[str] = field(default_factory=list)
     _held_error: Message | None = None
@@ -57,6 +58,8 @@ class CellRun:
                 return before if self.reply is None else self._reply_taken()
             case "perijove_result":
                 self.returned = message
+            case "perijove_stopping":
+                self.stopping = str(message.content.get("reason", ""))
             case "execute_input":
                 pass
             case _:

@@ -32,7 +32,7 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
     elif before[0] in ("release", "interrupt", "restart"):
         choices = [*magics.notebook.kernels]
     else:
-        choices = ["--all"] if before[0] == "bill" else []
+        choices = {"bill": ["--all"], "budget": ["none"]}.get(before[0], [])
     return [choice for choice in choices if choice.lower().startswith(word.lower())]
 
 

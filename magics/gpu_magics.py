@@ -16,6 +16,7 @@ from ..wire.errors import PerijoveError, UsageError
 from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.models import KernelState, KernelView
 from ..wire.money import format_dollars
+from .budget import budget_text, read_amount
 from .cell_options import check_names, parse_cell_line
 from .notebook import Notebook
 from .remote_kernel import RemoteKernel
@@ -32,6 +33,7 @@ LINE_HELP = """%gpu                 what this notebook's kernels do
 %gpu interrupt       interrupt what runs over there
 %gpu restart         a new process over there; its variables are gone
 %gpu bill            what this notebook has cost
+%gpu budget 5.00     what the kernel used last may cost altogether; `none` for no limit, nothing to see what is left
 %gpu get NAME…       bring the full values of variables here
 %gpu put NAME…       send variables there
 %gpu help            this text; %%gpu? tells about cells
@@ -74,6 +76,7 @@ class GpuMagics(Magics):
         --keep x        names that stay remote, as RemoteValues
         --kernel NAME   a name, for a second kernel on the same GPU spec
         --timeout S     seconds after which the cell is interrupted
+        --budget USD    dollars that this kernel may cost altogether, in this cell and all others
         --no-vars       no variables travel, in either direction
         --quiet         no status line
 
@@ -88,9 +91,10 @@ class GpuMagics(Magics):
         finally:
             view = kernel.view
             finished = run or kernel.last_run
-            if not options.quiet and view is not None and finished is not None:
+            if not options.quiet and view is not None and finished is not None and not finished.stopping:
+                notices = [*([kernel.budget_left] if kernel.budget_left else []), *finished.notices]
                 self.notebook.end_with(
-                    cell_status(view, describe_gpus(view), kernel.attach_s, finished.ran_ms, finished.notices)
+                    cell_status(view, describe_gpus(view), kernel.attach_s, finished.ran_ms, notices)
                 )
 
     @line_magic("gpu")
@@ -103,7 +107,7 @@ class GpuMagics(Magics):
         name, arguments = (words[0], words[1:]) if words else ("status", [])
         command = self._commands().get(name)
         if command is None:
-            if name in ("env", "monitor", "replay", "budget"):
+            if name in ("env", "monitor", "replay"):
                 raise UsageError(f"%gpu {name} is not available in this version")
             raise UsageError(f"%gpu: there is no command {name!r}; see %gpu help")
         return command(arguments)
@@ -117,13 +121,16 @@ class GpuMagics(Magics):
             "interrupt": self._interrupt,
             "restart": self._restart,
             "bill": self._bill,
+            "budget": self._budget,
             "get": self._get,
             "put": self._put,
             "help": self._help,
         }
 
     def _status(self, arguments: list[str]) -> Table:
-        rows = [[kernel.name, *_status_row(kernel.view)] for kernel in self.notebook.kernels.values()]
+        rows = [
+            [kernel.name, *_status_row(kernel.view, kernel.budget_left)] for kernel in self.notebook.kernels.values()
+        ]
         note = (
             "" if rows else "nothing is attached and nothing is billed; put %%gpu H100 above a cell, or see %gpu list"
         )
@@ -174,6 +181,15 @@ class GpuMagics(Magics):
         ids = None if arguments else self.notebook.kernel_ids
         return bill_table(self.notebook.ask_broker(lambda broker: broker.bill(kernels=ids)))
 
+    def _budget(self, arguments: list[str]) -> None:
+        kernel = self._one_kernel("budget")
+        if len(arguments) > 1:
+            raise UsageError("%gpu budget takes one amount of dollars, like %gpu budget 5.00, or none")
+        if arguments:
+            kernel.set_budget(None if arguments[0] == "none" else read_amount(arguments[0], "%gpu budget"))
+        assert kernel.view is not None
+        print(budget_text(kernel.name, kernel.view, kernel.view_age_s))
+
     def _get(self, arguments: list[str]) -> None:
         self._one_kernel("get").sync.fetch(_names("get", arguments))
 
@@ -203,7 +219,7 @@ def _names(command: str, arguments: list[str]) -> tuple[str, ...]:
     return check_names(arguments, f"%gpu {command}")
 
 
-def _status_row(view: KernelView | None) -> list[str]:
+def _status_row(view: KernelView | None, budget_left: str) -> list[str]:
     if view is None:
         return ["detached", "", "", "", "nothing has run yet"]
     cost = "" if view.lease is None else format_dollars(view.lease.cost_nanodollars)
@@ -215,6 +231,7 @@ def _status_row(view: KernelView | None) -> list[str]:
         KernelState.SUSPENDED: "GPU released, variables kept; not billed",
         KernelState.DETACHED: view.notice or "not billed",
     }.get(view.state, "")
+    told = "; ".join(part for part in (told, budget_left) if part)
     agent = view.gpus.agent_name if view.gpus is not None else ""
     return [view.state.value, describe_gpus(view), agent, cost, told]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,23 @@ class KernelLink:
         """Whether there is nothing to do to have the GPU, as far as is known here."""
         return self._channel is not None and self._channel.is_attached
 
+    @property
+    def view_age_s(self) -> float:
+        """How long ago that was said."""
+        return 0.0 if self._channel is None else time.monotonic() - self._channel.viewed_at
+
     async def attach(self) -> KernelView:
         """On the client's loop; opens the channel the first time."""
+        return await (await self._opened()).attach()
+
+    async def set_budget(self, nanodollars: int | None) -> None:
+        """On the client's loop; opens the channel the first time."""
+        await (await self._opened()).set_budget(nanodollars)
+
+    async def _opened(self) -> KernelChannel:
         if self._channel is None:
             self._channel = await self._notebook.open_channel(self._spec, self.inflow)
-        return await self._channel.attach()
+        return self._channel
 
     def wait(self, coroutine: Any) -> Any:
         """The result of something on the client's loop; an interrupt cancels it."""

@@ -49,6 +49,7 @@ class Relay:
         self._incarnation: str | None = None
         self._news: list[str] = []
         self._told: set[str] = set()
+        self._warning = ""  # about the budget, told
 
     # for comms ------------------------------------------------------------------------------------------------
 
@@ -146,8 +147,18 @@ class Relay:
             self._told.clear()
         elif view.notice not in self._told and view.notice not in self._news:
             self._news.append(view.notice)
+        if view.budget_warning and view.budget_warning != self._warning:
+            self._warn(view.budget_warning)
+        self._warning = view.budget_warning
         if view.state is KernelState.ATTACHED:
             self._comms.resumed()
+
+    def _warn(self, sentence: str) -> None:
+        """At once while a cell runs, as there is something to save; else with the next one."""
+        if self.run is not None and not self.run.abandoned:
+            self._notebook.outputs.notice(sentence)
+        else:
+            self._news.append(sentence)
 
     def _process_changed(self, incarnation: str | None) -> None:
         if self._incarnation is not None:

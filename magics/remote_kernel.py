@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..wire.errors import (
     AttachCancelled,
+    BudgetExhausted,
     ConnectionLost,
     KernelBusy,
     KernelDied,
@@ -21,6 +22,7 @@ from ..wire.errors import (
 )
 from ..wire.models import KernelState, KernelView
 from ..wire.values.parcel import Parcel
+from .budget import left_text, used_up_text
 from .cell_run import CellRun
 from .kernel_link import TICK_S, KernelLink
 from .relay import Relay
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 10.0
 OUT_OF_REACH_S = 120.0
+RELEASED_WITHIN_S = 5.0
 
 
 class RemoteKernel:
@@ -53,6 +56,16 @@ class RemoteKernel:
     def view(self) -> KernelView | None:
         """The broker's latest word on this kernel; None before the first attach."""
         return self._link.view
+
+    @property
+    def view_age_s(self) -> float:
+        """How long ago the broker said that, in seconds."""
+        return self._link.view_age_s
+
+    @property
+    def budget_left(self) -> str:
+        """For people, as of now; empty where there is no budget."""
+        return left_text(self.view, self.view_age_s) if self.view is not None else ""
 
     @property
     def failed(self) -> bool:
@@ -83,6 +96,18 @@ class RemoteKernel:
         except KeyboardInterrupt:
             future.cancel()
             raise AttachCancelled(f"stopped waiting for {self.spec}; nothing is held and nothing is billed") from None
+
+    def set_budget(self, nanodollars: int | None) -> None:
+        """What this kernel may cost altogether, from now on; None: no limit."""
+        if self.view is not None and self.view.budget_nanodollars == nanodollars:
+            return
+        future = self._notebook.loop.submit(self._link.set_budget(nanodollars))
+        try:
+            self._notebook.progress.wait(future, lambda: "reaching the broker…")
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+        self._relay.drain()
 
     def _attach_progress(self) -> str:
         view = self.view
@@ -132,6 +157,8 @@ class RemoteKernel:
         """Run a cell over there as if it ran here: relays its output, brings its variables, raises its exception."""
         self.last_run = None
         self._wait_for_abandoned()
+        if options.budget_nanodollars is not None:
+            self.set_budget(options.budget_nanodollars)
         while True:
             self.attach()
             with self._relay.turn:
@@ -204,6 +231,10 @@ class RemoteKernel:
     def _finish(self, run: CellRun) -> None:
         if run.abandoned:
             raise self._abandoned_error(run)
+        if run.stopping == "budget":
+            self._relay.pump_while(self._link.is_reachable, RELEASED_WITHIN_S)
+        if run.lost and run.stopping == "budget":
+            raise self._out_of_budget()
         if run.lost:
             raise self._relay.failure or KernelDied(
                 f"{self._relay.death_sentence().rstrip('.')}; its variables are lost, "
@@ -215,11 +246,21 @@ class RemoteKernel:
             # The cell's own failure is what the user must see first; ours comes up as its context.
             if run.timed_out:
                 raise KernelBusy(f"the cell was interrupted after its --timeout of {run.timeout_s:g} s")
+            if run.error is not None and run.stopping == "budget":
+                raise self._out_of_budget()
             if run.error is not None:
                 raise remote_error(run.error, shown=run.error_shown)
+        if run.stopping == "budget" and self.view is not None:  # it was over before it could be stopped
+            self._notebook.outputs.notice(used_up_text(self.view, stopped=False))
         if run.display_error is not None:
             self._notebook.note_display_error(run.display_error)
         self._notebook.set_result(*self.sync.result())
+
+    def _out_of_budget(self) -> BudgetExhausted:
+        assert self.view is not None
+        if self.view.notice:
+            self._relay.death_sentence()  # this error tells of the loss, too
+        return BudgetExhausted(used_up_text(self.view, stopped=True))
 
     def _absorb(self, run: CellRun) -> None:
         if run.returned is not None:

@@ -95,7 +95,7 @@ def _hold_nothing_back(state: FleetState, agent: Agent) -> None:
     """An agent says what it had kept for the broker before its first Renew: no more proof of older leases will come."""
     for lease in state.closed_unconfirmed.values():
         kernel = state.kernels.get(lease.kernel_id)
-        if lease.agent_id == agent.id and kernel is not None and kernel.account.held_back.pop(lease.id, None):
+        if lease.agent_id == agent.id and kernel is not None and kernel.account.held_back.pop(lease.id, 0):
             state.touch(kernel)
 
 
