@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from ...wire.control import LIMIT_GRACE_MS, End, FromBroker, LeaseReport
+from ...wire.control import End, FromBroker, LeaseReport
 from ...wire.link import Reply, ToClient
 from ...wire.models import Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
@@ -24,6 +24,8 @@ from .timers import Timers
 
 GpuKey = tuple[str, str]
 REMEMBERED_CLOSED_LEASES = 10_000
+# Beyond its allowance an agent may take a while to stop what runs; and a restarted broker's last renewal may be older.
+LETTING_GO_MS = 20_000
 
 
 def gpu_key(agent_id: str, uuid: str, *, simulated: bool) -> GpuKey:
@@ -177,7 +179,7 @@ class FleetState:
         if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
             del self.closed_unconfirmed[next(iter(self.closed_unconfirmed))]
         if kernel is not None:
-            uncounted_ms = self.policy.vanish_after_ms + LIMIT_GRACE_MS
+            uncounted_ms = self.policy.vanish_after_ms + LETTING_GO_MS
             kernel.account.held_back[lease.id] = uncounted_ms * lease.nanodollars_per_ms
 
     def take_report(self, lease: Lease, report: LeaseReport, now: Now) -> Durations:
