@@ -68,8 +68,15 @@ class _Streams:
     shell_out: Outbox = field(default_factory=Outbox)
     control_out: Outbox = field(default_factory=Outbox)
     inbox: Inbox = field(default_factory=Inbox)
+    whole_seq: int = 0  # where the last whole frame ended
     taken_seq: int = 0  # by the notebook
     acked_seq: int = 0
+
+    @property
+    def ack(self) -> int:
+        """What the notebook has taken; and once it has taken all whole frames, the pieces of the one that is arriving,
+        which may be larger than what the agent sends without being acknowledged."""
+        return self.inbox.last_seq if self.taken_seq >= self.whole_seq else self.taken_seq
 
 
 class KernelChannel:
@@ -322,9 +329,10 @@ class KernelChannel:
     def _data_received(self, message: Envelope) -> None:
         frame = self._streams.inbox.receive(message.seq, message.payload, message.more)
         if frame is None:
-            return
-        size = len(frame)
-        self._listener.frame_received(decode_frame(frame), message.seq, size)
+            self.acknowledge()
+        else:
+            self._streams.whole_seq = message.seq
+            self._listener.frame_received(decode_frame(frame), message.seq, len(frame))
         if self._ack_timer is None:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
@@ -343,12 +351,11 @@ class KernelChannel:
     def acknowledge(self) -> None:
         """Tell the agent what the notebook has taken."""
         streams = self._streams
-        if self._incarnation is None or not self._resumed or streams.taken_seq <= streams.acked_seq:
+        ack = streams.ack
+        if self._incarnation is None or not self._resumed or ack <= streams.acked_seq:
             return
-        streams.acked_seq = streams.taken_seq
-        self._outgoing.put(
-            Lane.CONTROL, envelope.pack(Envelope(Kind.ACK, streams.shell, self._incarnation, ack=streams.taken_seq))
-        )
+        streams.acked_seq = ack
+        self._outgoing.put(Lane.CONTROL, envelope.pack(Envelope(Kind.ACK, streams.shell, self._incarnation, ack=ack)))
 
     # sending --------------------------------------------------------------------------------------------------
 
