@@ -13,6 +13,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,16 @@ class OutputGate:
         with self._lock:
             self._published += size
 
-    def wait(self, pending_bytes: int = 0) -> None:
-        """Wait until the notebook has taken enough. KeyboardInterrupt ends the wait, as anywhere."""
+    def wait(self, pending_bytes: Callable[[], int] = int) -> None:
+        """Wait until the notebook has taken enough. KeyboardInterrupt ends the wait, as anywhere.
+
+        ``pending_bytes``: what will be published besides; asked again and again, as it is published meanwhile.
+        """
         self._raise_interrupt()
-        if self._is_open(pending_bytes) or threading.current_thread().name in _NEVER_WAITING:
+        if self._is_open(pending_bytes()) or threading.current_thread().name in _NEVER_WAITING:
             return
         pause_s = _SHORTEST_WAIT_S
-        while not self._is_open(pending_bytes):
+        while not self._is_open(pending_bytes()):
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
             self._raise_interrupt()
@@ -121,12 +125,15 @@ class BoundedOutStream(OutStream):  # type: ignore[misc]
 
     def write(self, string: str) -> int | None:
         if self.pub_thread is not None:
-            self.pub_thread.gate.wait(self._pending_chars)
+            self.pub_thread.gate.wait(self._pending)
         # Counted first, and forgotten last: of a flush meanwhile a string may be missed, but none is counted for ever,
         # which would close the gate for good.
         self._pending_chars += len(string) if isinstance(string, str) else 0
         written: int | None = super().write(string)
         return written
+
+    def _pending(self) -> int:
+        return self._pending_chars
 
     def flush(self) -> None:
         """Nothing held, nothing to wait for: ipykernel would ask the IOPub thread all the same, twice per display."""

@@ -63,11 +63,16 @@ def test_the_threads_that_keep_a_kernel_alive_never_wait(flow: Path, name: str) 
 
 def test_text_that_is_written_and_not_yet_published_counts(flow: Path) -> None:
     gate = OutputGate(flow, limit_bytes=10)
-    gate.wait(pending_bytes=10)
-    waiting = threading.Thread(target=gate.wait, args=(11,), daemon=True)
+    pending = 10
+    gate.wait(lambda: pending)
+    pending = 11
+    waiting = threading.Thread(target=gate.wait, args=(lambda: pending,), daemon=True)
     waiting.start()
     waiting.join(0.05)
     assert waiting.is_alive()
+    pending = 0  # published and taken: more than the limit at once is no reason to wait for ever
+    waiting.join(5)
+    assert not waiting.is_alive()
 
 
 def test_an_interrupt_ends_the_wait_of_the_main_thread(flow: Path) -> None:
