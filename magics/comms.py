@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .messages import Document, Message, make_frame, new_header
@@ -20,6 +21,7 @@ from .widget_mirror import WidgetMirrors
 
 log = logging.getLogger(__name__)
 
+BEGUN_WITHIN_S = 10.0
 LOOK_AGAIN_S = 1.0
 SUBSHELL_WITHIN_S = 5.0
 HELD_PER_COMM = 32
@@ -39,6 +41,14 @@ class RemoteSide(Protocol):
         """Relay, or wait for whoever relays, until the condition is false."""
 
 
+@dataclass(slots=True)
+class _Handling:
+    """How far the remote kernel is with a message of the front-end's."""
+
+    begun: bool = False
+    over: bool = False
+
+
 class CommRelay:
     """The comms of one remote kernel."""
 
@@ -47,7 +57,7 @@ class CommRelay:
         self._remote = remote
         self._comms: dict[str, Any] = {}
         self._mirrors = WidgetMirrors()
-        self._awaited: dict[str, threading.Event] = {}
+        self._awaited: dict[str, _Handling] = {}
         self._held: dict[str, list[Message]] = {}
         self._subshell = _Subshell(remote)
 
@@ -70,11 +80,12 @@ class CommRelay:
 
     def status(self, message: Message) -> bool:
         """A ``status`` message; true when it ends the handling of a message that we passed on."""
-        handled = self._awaited.get(message.parent_id) if message.content.get("execution_state") == "idle" else None
-        if handled is None:
+        handling = self._awaited.get(message.parent_id)
+        if handling is None:
             return False
-        handled.set()
-        return True
+        handling.begun = True
+        handling.over = message.content.get("execution_state") == "idle"
+        return handling.over
 
     def subshell_created(self, reply: Message) -> None:
         self._subshell.created(reply)
@@ -83,8 +94,8 @@ class CommRelay:
         """The remote process is gone: its widgets show their last state and answer no more."""
         self._comms.clear()
         self._held.clear()
-        for handled in list(self._awaited.values()):
-            handled.set()
+        for handling in list(self._awaited.values()):
+            handling.over = True
         self._subshell.forget()
 
     def resumed(self) -> None:
@@ -132,11 +143,12 @@ class CommRelay:
             self._hold(comm_id, message)
             return
         message_id = str(message.header["msg_id"])
-        handled = self._awaited[message_id] = threading.Event()
+        handling = self._awaited[message_id] = _Handling()
         try:
             self._send(message)
-            while not handled.is_set() and self._remote.is_reachable():
-                self._remote.pump_while(lambda: not handled.is_set(), LOOK_AGAIN_S)
+            self._remote.pump_while(lambda: not handling.begun and not handling.over, BEGUN_WITHIN_S)
+            while handling.begun and not handling.over and self._remote.is_reachable():
+                self._remote.pump_while(lambda: not handling.over, LOOK_AGAIN_S)
         except KeyboardInterrupt:
             self._remote.interrupt()
             raise

@@ -171,6 +171,15 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             "payload": [],
         }
 
+    async def dispatch_shell(self, msg: Any, /, *args: Any, **kwargs: Any) -> None:
+        """Handle a message; one that ipykernel handles beside an ``await``-ing cell ends with ``idle`` like any other.
+
+        ipykernel says nothing of those (7.4), and who sent them waits for ever.
+        """
+        await super().dispatch_shell(msg, *args, **kwargs)
+        if kwargs.get("concurrent"):
+            self._publish_status("idle", "shell")
+
     # between cells ----------------------------------------------------------------------------------------------
 
     async def perijove_exchange_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:

@@ -122,6 +122,12 @@ class Notebook:
         await (await self.locate(index)).locator(".cm-content").click()
         await self.lab.page.keyboard.type(text)
 
+    async def restart_kernel(self) -> None:
+        """Restart, and say yes to the question."""
+        await self._panel.locator('[data-jp-item-name="restart"]').click()
+        await self.lab.page.locator(".jp-Dialog .jp-mod-accept").click()
+        await self.wait_for_status("idle")
+
     async def interrupt(self) -> None:
         """The stop button in the notebook's toolbar."""
         await self._panel.locator('[data-jp-item-name="interrupt"]').click()

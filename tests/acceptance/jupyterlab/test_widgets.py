@@ -33,6 +33,15 @@ while slider.value != 9 and time.monotonic() < deadline:
     time.sleep(0.1)
 print("saw", slider.value)
 """
+AWAITS = """%%gpu H100
+import asyncio
+def next_value():
+    future = asyncio.get_running_loop().create_future()
+    slider.observe(lambda change: future.done() or future.set_result(change["new"]), "value")
+    return future
+print("waiting", flush=True)
+print("saw", await next_value())
+"""
 ANYWIDGET = """%%gpu H100
 import anywidget, traitlets
 class Doubler(anywidget.AnyWidget):
@@ -99,6 +108,19 @@ async def test_a_running_cell_sees_the_slider_move(new_notebook: NewNotebook) ->
     await running
     assert "saw 9" in await notebook.text(2)
     await notebook.wait_for_text(1, "moved to 9")
+
+
+async def test_an_awaiting_cell_is_woken_by_the_slider(new_notebook: NewNotebook) -> None:
+    notebook = await new_notebook("awaiting", [LOAD, SLIDER, AWAITS])
+    await notebook.run(0, 1)
+    handle = (await notebook.locate(1)).get_by_role("slider")
+    running = notebook.start(2)
+    await notebook.wait_for_text(2, "waiting")
+    await handle.press("ArrowRight")
+    await running
+    assert "saw 4" in await notebook.text(2)
+    await handle.press("ArrowRight")
+    await notebook.wait_for_text(1, "moved to 5")
 
 
 async def test_binary_buffers_travel_both_ways(new_notebook: NewNotebook) -> None:

@@ -38,8 +38,11 @@ class Remote:
         self.while_waiting()
 
     def handle_all(self) -> None:
+        self.say("idle")
+
+    def say(self, state: str) -> None:
         for message in self.sent:
-            self.relay.status(from_remote("status", {"execution_state": "idle"}, parent=message.header["msg_id"]))
+            self.relay.status(from_remote("status", {"execution_state": state}, parent=message.header["msg_id"]))
 
 
 class FrontEnd:
@@ -113,8 +116,7 @@ def test_a_front_end_waits_until_its_message_is_handled(remote: Remote, manager:
 
     def long_callback() -> None:
         waits.append(1)
-        if len(waits) == 50:
-            remote.handle_all()
+        remote.say("idle" if len(waits) == 50 else "busy")
 
     remote.while_waiting = long_callback
     remote.relay.relay(opened())
@@ -122,8 +124,15 @@ def test_a_front_end_waits_until_its_message_is_handled(remote: Remote, manager:
     assert len(waits) == 50
 
 
+def test_it_does_not_wait_for_a_kernel_that_says_nothing(remote: Remote, manager: CommManager) -> None:
+    remote.while_waiting = lambda: None
+    remote.relay.relay(opened())
+    manager.comms["c1"].handle_msg(said({}))
+
+
 def test_it_does_not_wait_for_a_kernel_that_goes_away(remote: Remote, manager: CommManager) -> None:
     def release() -> None:
+        remote.say("busy")
         remote.reachable = False
 
     remote.while_waiting = release
