@@ -12,8 +12,10 @@ method bound to the interpreter it loads into (see ``unpacking``). This leans on
 from __future__ import annotations
 
 import builtins
+import enum
 import functools
 import types
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,7 +113,26 @@ def reduce_class(cls: type, name: str | None, is_own: bool) -> Reduction:
     reduction: Reduction = cp._dynamic_class_reduce(cls)
     members, _ = reduction[2]
     members.pop("__slotnames__", None)  # a cache that pickle itself leaves on classes: would look like a change
-    return reduction
+    if issubclass(cls, enum.Enum):
+        return reduction
+    return (*reduction[:5], set_class_state)
+
+
+def set_class_state(cls: type, state: tuple[dict[str, Any], Any]) -> None:
+    """As cloudpickle does it, and attributes that were deleted from a class that is here already go."""
+    members, _ = state
+    made_by_python = (types.MemberDescriptorType, types.GetSetDescriptorType)
+    for name, member in list(vars(cls).items()):
+        if name not in members and not name.startswith("__") and not isinstance(member, made_by_python):
+            type.__delattr__(cls, name)
+    cp._class_setstate(cls, state)
+
+
+def reduce_new_type(new_type: Any) -> Any:
+    """``typing.NewType``: plain pickle looks it up by name, which finds nothing over there."""
+    if new_type.__module__ != "__main__":
+        return NotImplemented
+    return typing.NewType, (new_type.__name__, new_type.__supertype__), {"__module__": new_type.__module__}
 
 
 def find_tracked_class(tracker_id: str) -> type | None:

@@ -12,6 +12,7 @@ import dataclasses
 import pickle
 import sys
 import types
+import typing
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from .code import (
     reduce_cached_function,
     reduce_class,
     reduce_function,
+    reduce_new_type,
     remote_object,
 )
 from .errors_as_values import reduce_exception
@@ -165,6 +167,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
     def reduce_cached(self, obj: Any) -> Any:
         return reduce_cached_function(obj)
 
+    def reduce_new_type(self, obj: Any) -> Any:
+        return reduce_new_type(obj)
+
     def reduce_array(self, obj: Any) -> Any:
         return reduce_array(obj)
 
@@ -208,6 +213,8 @@ def _choose(kind: type) -> Reducer:
         return Packer.reduce_class
     if kind is CACHED_FUNCTION:
         return Packer.reduce_cached
+    if kind is typing.NewType:
+        return Packer.reduce_new_type
     if kind is memoryview:
         return Packer.reduce_memoryview
     if issubclass(kind, BaseException):

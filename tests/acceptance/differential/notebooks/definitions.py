@@ -148,7 +148,7 @@ NOTEBOOKS = (
         local("Child.added(), one.added()"),
         gpu("one.__class__ = Child\ndel Base.static"),
         local("type(one) is Child, hasattr(Base, 'static')"),
-        bug="deleting an attribute of a class is not brought back",
+        differs=old_results(4),
     ),
     notebook(
         "classes-defined-there-used-here",
@@ -358,7 +358,6 @@ NOTEBOOKS = (
             "New = typing.NewType('New', int)"
         ),
         local("Opt, Alias, New(3)"),
-        bug="typing.NewType stays remote: it pickles by name",
     ),
     notebook(
         "async-definitions",
