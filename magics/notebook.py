@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..client.address import BrokerAddress
 from ..client.channel import KernelChannel, Listener
 from ..client.find_broker import find_broker
 from ..client.http import BrokerClient
@@ -135,10 +136,16 @@ class Notebook:
 
     async def open_channel(self, spec: str, listener: Listener) -> KernelChannel:
         """Make a kernel at the broker and open its link. On the client's loop."""
-        async with BrokerClient(await find_broker()) as broker:
+        found = [await find_broker()]
+        async with BrokerClient(found[0]) as broker:
             kernel_id = await broker.create_kernel("perijove", spec, idle_timeout=_wished_idle_timeout_s())
         self.kernel_ids.append(kernel_id)
-        channel = KernelChannel(find_broker, kernel_id, listener, __version__)
+
+        async def find_again() -> BrokerAddress:
+            """The broker just found, the first time; a later connection may need another, newly started one."""
+            return found.pop() if found else await find_broker()
+
+        channel = KernelChannel(find_again, kernel_id, listener, __version__)
         self.loop.keep(channel.run())
         return channel
 
