@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..widgets.html_text import html_text
 from ..wire.models import KernelView
 from ..wire.money import cost_nanodollars, format_dollars
 
@@ -67,7 +67,7 @@ def show_status_line(outputs: Outputs, line: StatusLine) -> None:
         return
     style = "opacity: 0.65; font-size: 85%; font-variant-numeric: tabular-nums; margin-top: 0.3em"
     outputs.show_at_end(
-        {"text/plain": line.text, "text/html": f'<div style="{style}">{html.escape(line.text)}</div>'},
+        {"text/plain": line.text, "text/html": f'<div style="{style}">{html_text(line.text)}</div>'},
         {"perijove": {"role": "status", **line.facts}},
     )
 

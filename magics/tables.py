@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
+from ..widgets.html_text import html_text
 from ..wire.models import Bill
 from ..wire.money import cost_nanodollars, format_dollars
 
@@ -31,12 +31,12 @@ class Table:
         return "\n".join([*text, *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
-        note = f"<div>{html.escape(self.note)}</div>" if self.note else ""
+        note = f"<div>{html_text(self.note)}</div>" if self.note else ""
         if not self.rows:
             return note
-        head = "".join(f'<th style="text-align:left">{html.escape(cell)}</th>' for cell in self.headings)
+        head = "".join(f'<th style="text-align:left">{html_text(cell)}</th>' for cell in self.headings)
         body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row) + "</tr>"
+            "<tr>" + "".join(f'<td style="text-align:left">{html_text(cell)}</td>' for cell in row) + "</tr>"
             for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"

@@ -6,7 +6,6 @@ Plain text and HTML with ``display_id`` updates: it works wherever outputs are s
 from __future__ import annotations
 
 import contextlib
-import html
 import shutil
 import sys
 import time
@@ -14,6 +13,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .html_text import html_text
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -63,7 +64,7 @@ class LiveLine:
         self._display_id = self._display_id or uuid.uuid4().hex
         style = "opacity: 0.7; font-size: 90%; font-variant-numeric: tabular-nums"
         publisher.publish(
-            data={"text/plain": text, "text/html": f'<div style="{style}">{html.escape(text)}</div>' if text else ""},
+            data={"text/plain": text, "text/html": f'<div style="{style}">{html_text(text)}</div>' if text else ""},
             metadata={"perijove": {"role": "progress"}},
             transient={"display_id": self._display_id},
             update=update,
