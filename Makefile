@@ -41,8 +41,9 @@ help:
 demo: .venv/.demo
 	@$(PY) examples/demo.py
 
+PYTEST_ARGS ?= -q
 test: .venv/.test
-	@.venv/bin/pytest $(PYTEST_ARGS)
+	@.venv/bin/pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
 # Without an NVIDIA driver, stand-in GPUs are offered, and called simulated.
 lab: .venv/.demo
