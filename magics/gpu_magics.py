@@ -15,7 +15,7 @@ from ..client.http import BrokerClient
 from ..wire.errors import PerijoveError, UsageError
 from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.models import KernelState, KernelView
-from ..wire.money import format_dollars
+from ..wire.money import cost_nanodollars, format_dollars
 from .budget import budget_text, read_amount
 from .cell_options import check_names, parse_cell_line
 from .notebook import Notebook
@@ -129,7 +129,8 @@ class GpuMagics(Magics):
 
     def _status(self, arguments: list[str]) -> Table:
         rows = [
-            [kernel.name, *_status_row(kernel.view, kernel.budget_left)] for kernel in self.notebook.kernels.values()
+            [kernel.name, *_status_row(kernel.view, kernel.view_age_s, kernel.budget_left)]
+            for kernel in self.notebook.kernels.values()
         ]
         note = (
             "" if rows else "nothing is attached and nothing is billed; put %%gpu H100 above a cell, or see %gpu list"
@@ -219,15 +220,19 @@ def _names(command: str, arguments: list[str]) -> tuple[str, ...]:
     return check_names(arguments, f"%gpu {command}")
 
 
-def _status_row(view: KernelView | None, budget_left: str) -> list[str]:
+def _status_row(view: KernelView | None, age_s: float, budget_left: str) -> list[str]:
+    """What ``%gpu`` says of a kernel whose view came ``age_s`` ago: the broker sends one when something changes."""
     if view is None:
         return ["detached", "", "", "", "nothing has run yet"]
-    cost = "" if view.lease is None else format_dollars(view.lease.cost_nanodollars)
+    cost, lease = "", view.lease
+    if lease is not None:
+        since = cost_nanodollars(lease.price_microdollars_per_second, lease.count, int(age_s * 1000))
+        cost = format_dollars(lease.cost_nanodollars + since)
     if cost and view.gpus is not None and view.gpus.simulated:
         cost += " simulated"
     told = {
         KernelState.QUEUED: view.queue_reason,
-        KernelState.ATTACHED: "busy" if view.busy else _countdown(view),
+        KernelState.ATTACHED: "busy" if view.busy else _countdown(view, age_s),
         KernelState.SUSPENDED: "GPU released, variables kept; not billed",
         KernelState.DETACHED: view.notice or "not billed",
     }.get(view.state, "")
@@ -236,8 +241,8 @@ def _status_row(view: KernelView | None, budget_left: str) -> list[str]:
     return [view.state.value, describe_gpus(view), agent, cost, told]
 
 
-def _countdown(view: KernelView) -> str:
+def _countdown(view: KernelView, age_s: float) -> str:
     if view.release_in_s is None:
         return "idle"
     kept = "variables kept" if view.keeps_state else "variables will be lost"
-    return f"idle, released in {view.release_in_s:.0f} s, {kept}"
+    return f"idle, released in {max(0.0, view.release_in_s - age_s):.0f} s, {kept}"
