@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from perijove.broker.core.lease import HOLDS_GPU
 from perijove.broker.core.policy import Policy
 from perijove.wire import link
@@ -19,7 +19,7 @@ from .world import SimClient, World, make_gpus
 MOST_KERNELS = 5
 index = st.integers(0, 10_000)
 DEAREST = 2 * 1097  # nano-dollars per millisecond: two H100s
-budgets = st.one_of(st.none(), st.integers(0, 200_000 * DEAREST))
+budgets = st.sampled_from([None, *(seconds * 1_000 * 1097 for seconds in (0, 2, 10, 40, 100))])
 
 
 class EveryOrder(RuleBasedStateMachine):
@@ -42,6 +42,9 @@ class EveryOrder(RuleBasedStateMachine):
         user=st.sampled_from(["ada", "bob"]),
         budget=budgets,
     )
+    def creation(self, spec: str, user: str, budget: int | None) -> None:
+        self.create(spec, user, budget)
+
     def create(self, spec: str, user: str, budget: int | None) -> None:
         client = self.world.kernel(spec, user, budget=budget)
         if budget is not None:
@@ -51,6 +54,30 @@ class EveryOrder(RuleBasedStateMachine):
     def attach(self, choice: int) -> None:
         if client := self._client(choice):
             self.world.attach(client)
+
+    @initialize(spec=st.sampled_from(["H100", "any"]), budget=budgets)
+    def begin(self, spec: str, budget: int | None) -> None:
+        self.create(spec, "ada", budget)
+        self.use(0, True, 700)
+
+    @rule(choice=index, busy=st.booleans(), ms=st.sampled_from([0, 700, 6_000, 30_000]))
+    def usage(self, choice: int, busy: bool, ms: int) -> None:
+        self.use(choice, busy, ms)
+
+    def use(self, choice: int, busy: bool, ms: int) -> None:
+        """What happens most: a GPU is there and is used for a while. Single steps alone would seldom get so far."""
+        client = self._client(choice)
+        if client is None:
+            return
+        for agent in self.world.agents.values():
+            if agent.link_id is None:
+                agent.connect()
+        self.world.attach(client)
+        self.world.deliver_all()
+        for agent in self.world.agents.values():
+            if client.kernel_id in agent.processes and agent.processes[client.kernel_id].lease_id:
+                agent.turn(client.kernel_id, busy=busy)
+        self.world.advance(ms)
 
     @rule(choice=index)
     def cancel(self, choice: int) -> None:
@@ -73,7 +100,7 @@ class EveryOrder(RuleBasedStateMachine):
         if client := self._client(choice):
             client.say(link.Goodbye())
 
-    @rule(choice=index, more=st.integers(0, 50_000 * DEAREST))
+    @rule(choice=index, more=st.sampled_from([0, 3_000 * 1097, 30_000 * 1097]))
     def raise_budget(self, choice: int, more: int) -> None:
         client = self._client(choice)
         if client and client.kernel_id in self.budgets:

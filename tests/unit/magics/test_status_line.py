@@ -32,7 +32,9 @@ def test_simulated_dollars_are_called_simulated():
 
 
 def test_a_release_that_would_lose_the_variables_says_so():
-    line = cell_status(view(keeps_state=False), "H100", attach_s=None, ran_ms=0, notices=["the link was down for 2.0 s"])
+    line = cell_status(
+        view(keeps_state=False), "H100", attach_s=None, ran_ms=0, notices=["the link was down for 2.0 s"]
+    )
     assert "released 600 s after the last cell, variables lost then" in line.text
     assert "attached" not in line.text  # it was attached before this cell
     assert line.text.endswith("the link was down for 2.0 s")
