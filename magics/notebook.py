@@ -52,7 +52,6 @@ class Notebook:
         self._depth = 0  # of cells run by cells
         self._wake_planned = threading.Event()
         self._local_activity = LocalActivity(self._report_local_activity)
-        self._previous_sigterm: Any = None
         self._show_errors_again: Callable[[], None] = lambda: None
         self._events: list[tuple[str, Callable[..., None]]] = [
             ("pre_run_cell", self._before_cell),
@@ -89,20 +88,21 @@ class Notebook:
     def loop(self) -> LoopThread:
         if self._loop is None or not self._loop.is_alive:
             self._loop = LoopThread()
-            self._catch_sigterm()
+            self._catch_endings()
         return self._loop
 
-    def _catch_sigterm(self) -> None:
-        """Front-ends stop kernels with SIGTERM, which Python answers by dying on the spot: say goodbye first."""
-        if threading.current_thread() is threading.main_thread() and self._previous_sigterm is None:
-            self._previous_sigterm = signal.getsignal(signal.SIGTERM)
-            if self._previous_sigterm in (signal.SIG_DFL, None):
-                signal.signal(signal.SIGTERM, self._terminated)
+    def _catch_endings(self) -> None:
+        """Front-ends stop kernels with SIGTERM, terminals with SIGHUP; Python dies on the spot: say goodbye first."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) == signal.SIG_DFL:  # a handler of somebody else's stays
+                signal.signal(signum, self._terminated)
 
     def _terminated(self, signum: int, frame: FrameType | None) -> None:
         self.close()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
+        signal.signal(signum, signal.SIG_DFL)
+        signal.raise_signal(signum)
 
     # kernels --------------------------------------------------------------------------------------------------
 

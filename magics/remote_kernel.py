@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..wire.errors import (
     AttachCancelled,
     BudgetExhausted,
+    CellTimeout,
     ConnectionLost,
     KernelBusy,
     KernelDied,
@@ -245,7 +246,7 @@ class RemoteKernel:
         finally:
             # The cell's own failure is what the user must see first; ours comes up as its context.
             if run.timed_out:
-                raise KernelBusy(f"the cell was interrupted after its --timeout of {run.timeout_s:g} s")
+                raise CellTimeout(f"the cell was interrupted after its --timeout of {run.timeout_s:g} s")
             if run.error is not None and run.stopping == "budget":
                 raise self._out_of_budget()
             if run.error is not None:

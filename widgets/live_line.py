@@ -6,7 +6,7 @@ Plain text and HTML with ``display_id`` updates: it works wherever outputs are s
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 import sys
 import time
 import uuid
@@ -78,7 +78,8 @@ def _write_over(text: str, end: str = "") -> None:
     """
     stream = sys.stderr
     if stream.isatty():
-        columns = shutil.get_terminal_size().columns
+        # The terminal itself is asked: COLUMNS, which shutil would believe first, may be an older one's.
+        columns = os.get_terminal_size(stream.fileno()).columns or 80
         stream.write(f"\r\x1b[K{text if len(text) < columns else text[: columns - 2] + '…'}{end}")
     elif end:
         stream.write(text + end)

@@ -16,6 +16,7 @@ PerijoveError
 │   ├── KernelDied             the remote process ended by itself or was killed
 │   ├── KernelNotFound         the broker knows no such kernel
 │   ├── KernelBusy             an earlier cell still runs over there
+│   ├── CellTimeout            the cell was interrupted at the time limit it was given
 │   ├── KernelReleased         the kernel has no GPU at the moment and the request needs one
 │   ├── StateLost              the variables over there are gone
 │   └── ConnectionLost         the link did not come back in time
@@ -106,6 +107,10 @@ class KernelBusy(KernelError):
     code = "kernel_busy"
 
 
+class CellTimeout(KernelError):
+    code = "cell_timeout"
+
+
 class KernelReleased(KernelError):
     code = "kernel_released"
 
@@ -145,7 +150,7 @@ class UsageError(PerijoveError):
 
 
 def _all_errors(root: type[PerijoveError]) -> dict[str, type[PerijoveError]]:
-    found = {root.code: root}
+    found = {root.code: root} if "code" in vars(root) else {}  # one without a code of its own travels as its parent
     for child in root.__subclasses__():
         found |= _all_errors(child)
     return found

@@ -52,7 +52,9 @@ class Terminal:
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._environment = environment | {"TERM": "xterm"}
+        # A terminal's size is the terminal's: what the test runner says of its own is not passed on.
+        kept = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
+        self._environment = kept | {"TERM": "xterm"}
         self._directory = directory
         self._pty = -1
         self._process: subprocess.Popen[bytes]

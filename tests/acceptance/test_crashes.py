@@ -126,9 +126,12 @@ def test_a_notebook_that_is_shut_down_frees_its_gpu_at_once(own_env: dict[str, s
     wait_until(lambda: not psutil.pid_exists(pid), within_s=5)
 
 
-def test_a_notebook_that_gets_sigterm_frees_its_gpu_at_once(own_notebook: NotebookKernel, own_env: dict[str, str]):
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_notebook_that_is_ended_by_a_signal_frees_its_gpu_at_once(
+    own_notebook: NotebookKernel, own_env: dict[str, str], signum: signal.Signals
+):
     own_notebook.run("%%gpu H100\npass", timeout_s=60)
-    os.kill(own_notebook.pid, signal.SIGTERM)
+    os.kill(own_notebook.pid, signum)
     wait_until(lambda: held_gpus(own_env) == 0, within_s=5)
 
 

@@ -32,7 +32,7 @@ FLAGS = (
 SLOWEST_STEP_MS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> str:
     """The path of the browser."""
     for name in CHROMIUM:
@@ -41,7 +41,7 @@ def chromium() -> str:
     pytest.skip("JupyterLab in a browser needs chromium, which is not installed here")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def short_directory() -> Iterator[Path]:
     """pytest's own directories are too deep for the path of a Unix socket."""
     path = Path(tempfile.mkdtemp(prefix="pj-"))
@@ -49,7 +49,7 @@ def short_directory() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def jupyterlab(chromium: str, short_directory: Path) -> AsyncIterator[JupyterLabServer]:
     server = JupyterLabServer(short_directory)
     async with server:
@@ -57,7 +57,7 @@ async def jupyterlab(chromium: str, short_directory: Path) -> AsyncIterator[Jupy
     assert not server.processes(), "JupyterLab, its kernels or their broker left processes behind"
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
@@ -65,7 +65,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context(viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(SLOWEST_STEP_MS)
@@ -73,7 +73,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     await context.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
 async def lab(context: BrowserContext, jupyterlab: JupyterLabServer) -> Lab:
     """JupyterLab's page, shared: loading it takes seconds."""
     lab = Lab(await context.new_page(), jupyterlab.notebooks)
@@ -82,7 +82,7 @@ async def lab(context: BrowserContext, jupyterlab: JupyterLabServer) -> Lab:
     return lab
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def new_notebook(lab: Lab) -> AsyncIterator[NewNotebook]:
     """Makes a notebook from a name and the code of its cells; closes it, and ends its kernel, after the test."""
     opened: list[Notebook] = []

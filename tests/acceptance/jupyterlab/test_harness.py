@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import NewNotebook
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 
 async def test_cells_run_and_their_output_is_read(new_notebook: NewNotebook) -> None:

@@ -12,7 +12,7 @@ from .lab import PYTHON
 from .server import TOKEN, JupyterLabServer
 
 pytest.importorskip("notebook", reason="this needs Notebook 7")
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 CELLS = ["%load_ext perijove", "%%gpu H100\nimport os\nprint('over there', 6 * 7)\n[os.sep] * 2"]
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'

@@ -7,7 +7,7 @@ import pytest
 from .conftest import NewNotebook
 from .lab import role
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 PRINTS = """%%gpu H100
 import sys

@@ -18,7 +18,7 @@ from playwright.async_api import Locator, Page
 from .conftest import NewNotebook
 from .lab import Lab, Notebook
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 ROOT = Path(__file__).parents[3]
 TAKE = bool(os.environ.get("PERIJOVE_PICTURES"))
@@ -43,7 +43,7 @@ for step in tqdm(range(500), desc="steps"):
 """
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="package")
 async def first_cell(lab: Lab) -> AsyncIterator[Notebook]:
     name = "first_cell.ipynb"
     shutil.copy(ROOT / "examples" / name, lab.notebooks)

@@ -9,7 +9,7 @@ import pytest
 from .conftest import NewNotebook
 from .server import JupyterLabServer
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 
 async def test_two_notebooks_one_broker(new_notebook: NewNotebook, jupyterlab: JupyterLabServer) -> None:

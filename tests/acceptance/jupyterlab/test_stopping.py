@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import NewNotebook
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 LOAD = "%load_ext perijove"
 SLEEPS = "%%gpu H100\nimport time\nprint('asleep', flush=True)\ntime.sleep(60)"

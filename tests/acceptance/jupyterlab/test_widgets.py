@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import NewNotebook
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
 LOAD = "%load_ext perijove"
 SLIDER = """%%gpu H100
