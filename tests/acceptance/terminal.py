@@ -48,7 +48,7 @@ class _Screen(pyte.Screen):
 class Terminal:
     """IPython in a terminal; a context manager that ends it."""
 
-    def __init__(self, environment: dict[str, str], directory: Path, *, columns: int = 120, rows: int = 90) -> None:
+    def __init__(self, environment: dict[str, str], directory: Path, *, columns: int = 160, rows: int = 90) -> None:
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")

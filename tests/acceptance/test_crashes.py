@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -126,9 +127,17 @@ def test_a_notebook_that_is_shut_down_frees_its_gpu_at_once(own_env: dict[str, s
     wait_until(lambda: not psutil.pid_exists(pid), within_s=5)
 
 
+@pytest.fixture
+def hangups_end_processes() -> Iterator[None]:
+    """As under a terminal: tests that were started with nohup would hand its ignored SIGHUP on to notebooks."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_a_notebook_that_is_ended_by_a_signal_frees_its_gpu_at_once(
-    own_notebook: NotebookKernel, own_env: dict[str, str], signum: signal.Signals
+    hangups_end_processes: None, own_notebook: NotebookKernel, own_env: dict[str, str], signum: signal.Signals
 ):
     own_notebook.run("%%gpu H100\npass", timeout_s=60)
     os.kill(own_notebook.pid, signum)
