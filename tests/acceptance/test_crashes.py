@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from .conftest import perijove
 from .notebook_kernel import NotebookKernel
+from .observing import held_gpus, wait_until
 from .processes import named
 
 pytestmark = pytest.mark.timeout(180)
@@ -41,18 +41,6 @@ def bill_adds_up(environment: dict[str, str]) -> dict:
     assert bill["simulated_nanodollars"] == sum(lease["cost_nanodollars"] for lease in bill["leases"])
     assert bill["total_nanodollars"] == 0
     return bill
-
-
-def held_gpus(environment: dict[str, str]) -> int:
-    document = json.loads(perijove(environment, "status", "--json"))
-    return sum(gpu["state"] == "held" for agent in document["agents"] for gpu in agent["gpus"])
-
-
-def wait_until(condition, within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def test_the_remote_kernel_is_killed(own_notebook: NotebookKernel, own_env: dict[str, str]):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import perijove
 from .notebook_kernel import NotebookKernel
+from .observing import held_gpus, wait_until
 from .terminal import CONTROL_C, CONTROL_D, ENTER, TAB, Terminal
 
 STATUS = "H100 (simulated) · "
@@ -21,11 +20,6 @@ def terminal(perijove_env: dict[str, str], tmp_path: Path) -> Iterator[Terminal]
     with Terminal(perijove_env, tmp_path) as terminal:
         terminal.run(1, "%load_ext perijove")
         yield terminal
-
-
-def held_gpus(environment: dict[str, str]) -> int:
-    agents = json.loads(perijove(environment, "status", "--json"))["agents"]
-    return sum(gpu["state"] != "free" for agent in agents for gpu in agent["gpus"])
 
 
 def lines_of(shown: str) -> list[str]:
@@ -70,7 +64,7 @@ def test_a_session(terminal: Terminal, perijove_env: dict[str, str]):
     assert held_gpus(perijove_env) == 1
     terminal.type(13, "exit")
     assert terminal.wait_for_end() == 0
-    assert held_gpus(perijove_env) == 0
+    wait_until(lambda: held_gpus(perijove_env) == 0, within_s=5)
 
 
 def test_control_c_stops_the_remote_code(terminal: Terminal):
