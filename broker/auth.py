@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
+from ..wire.addresses import is_loopback
 from ..wire.errors import NotAuthorized
 from .ledger import tokens
 from .ledger.ledger import Ledger
 from .ledger.tokens import Identity, Role
-from .settings import BrokerSettings, is_loopback
+from .settings import BrokerSettings
 
 REMEMBER_S = 60.0
 MOST_REMEMBERED = 10_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
+from ..wire.addresses import is_loopback
 from ..wire.errors import InsecureAddress
 from .core.policy import Policy
 from .errors import SettingsError
@@ -66,15 +66,6 @@ class BrokerSettings:
                 f"an allowance of {self.allowance_s:g} s is too short for renewals every {self.renew_every_s:g} s; "
                 "make it at least twice as long"
             )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _ms(seconds: float) -> int:

@@ -6,7 +6,6 @@ by ``perijove login``); the embedded broker of this user. ``PERIJOVE_DATA`` move
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
 
+from ..wire.addresses import is_loopback
 from ..wire.errors import InsecureAddress, NotAuthorized, UsageError
 
 
@@ -102,12 +102,3 @@ def check_transport(url: str, *, insecure: bool) -> None:
         f"{url} is plain HTTP beyond this machine, so anybody on the way could read the token and your code; "
         "use https://, an SSH tunnel to localhost, or set PERIJOVE_INSECURE=1 on a network you trust"
     )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -44,12 +44,6 @@ class BrokerClient:
         body = {"name": name, "perijove": {"gpu": gpu_spec, **{k: v for k, v in wishes.items() if v is not None}}}
         return str((await self._call("POST", "/api/kernels", json=body))["id"])
 
-    async def delete_kernel(self, kernel_id: str) -> None:
-        await self._call("DELETE", f"/api/kernels/{kernel_id}")
-
-    async def kernels(self) -> list[dict[str, Any]]:
-        return list(await self._call("GET", "/api/kernels"))
-
     async def gpus(self) -> list[dict[str, Any]]:
         """Every GPU of every agent with state and price, as ``GET /api/gpus`` says."""
         document = await self._call("GET", "/api/gpus")
@@ -69,9 +63,6 @@ class BrokerClient:
             simulated_nanodollars=sum(line.cost_nanodollars for line in lines if line.simulated),
             leases=lines,
         )
-
-    async def create_token(self, role: str, name: str) -> dict[str, Any]:
-        return dict(await self._call("POST", "/api/tokens", json={"role": role, "name": name}))
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         try:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from ..wire.addresses import is_loopback
 from ..wire.errors import InsecureAddress, UsageError
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _WEBSOCKET_SCHEME = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
@@ -42,7 +42,7 @@ class AgentSettings:
         if parts.scheme not in _WEBSOCKET_SCHEME or not parts.hostname:
             raise UsageError(f"{self.broker_url!r} is no broker address; write one like https://broker.example:8750")
         plain = _WEBSOCKET_SCHEME[parts.scheme] == "ws"
-        if plain and parts.hostname not in _LOOPBACK and not self.insecure:
+        if plain and not is_loopback(parts.hostname) and not self.insecure:
             raise InsecureAddress(
                 f"{self.broker_url} would send the agent's token unencrypted to another machine; "
                 "use https://, or --insecure on a network you trust"
@@ -56,4 +56,4 @@ class AgentSettings:
 
     @property
     def is_loopback(self) -> bool:
-        return urlsplit(self.broker_url).hostname in _LOOPBACK
+        return is_loopback(urlsplit(self.broker_url).hostname or "")
