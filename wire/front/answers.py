@@ -1,0 +1,14 @@
+"""What a ``%gpu`` line came to, for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswer:
+    """``text`` is printed on stdout; ``data`` is a MIME bundle, shown as the cell's result. Either may be empty."""
+
+    text: str = ""
+    data: Mapping[str, str] | None = None

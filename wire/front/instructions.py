@@ -1,0 +1,78 @@
+"""What a front wants done, in order. Whoever holds the front carries it out at once, and never waits in between."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from ..jupyter_frames import JupyterFrame
+
+Client = Hashable
+"""Where a message came from and its answer goes: a ZeroMQ identity, a WebSocket. Only compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToClient:
+    """Give a message on shell, control or stdin to one front-end; one that has left misses it."""
+
+    client: Client
+    frame: JupyterFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Give a message on iopub to all front-ends."""
+
+    frame: JupyterFrame
+
+
+@dataclass(frozen=True, slots=True)
+class ToProcess:
+    """Send a message to the kernel's process over the numbered link; ``control`` goes on its control stream."""
+
+    frame: JupyterFrame
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Interrupt the process: send ``request`` on control, naming the shell messages sent before it (``interrupting``
+    makes that frame)."""
+
+    request: JupyterFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Ask the broker for a GPU; the answer is told by ``attach_answered``. Asked at most once at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAttach:
+    """Stop asking. ``attach_answered`` may still come, and is ignored then."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommands:
+    """Run ``%gpu`` lines one after the other, each as the user wrote it without ``%gpu``; the first that fails ends
+    the run. The answer is told by ``commands_answered`` with the same ``token``."""
+
+    token: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """Call ``tick`` when so many seconds have passed; an earlier wish for that is void."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """A front-end has asked for the end of this kernel, and been answered. ``restart``: it will start it again."""
+
+    restart: bool
+
+
+Instruction = ToClient | Publish | ToProcess | Interrupt | Attach | CancelAttach | RunCommands | WakeUp | ShutDown
