@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
+from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME, spec_in_name
 from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
 from ..core.events import KernelCreated, KernelDeleted
 from .access import AsUser, TheBroker, visible_kernel, visible_to
@@ -19,8 +19,6 @@ from .documents import kernel_document
 
 router = APIRouter(prefix="/api/kernels", tags=["kernels"])
 
-KERNEL_NAME = "perijove"
-_LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
 MEMBERS_SHOWN = 64
 
 
@@ -58,8 +56,8 @@ async def list_kernels(broker: TheBroker, identity: AsUser) -> list[dict[str, An
 @router.post("", status_code=201)
 async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, response: Response) -> dict[str, Any]:
     """A new kernel, detached and free. A spec that cannot be read is refused now, one that cannot be met at attach."""
-    name = body.name or KERNEL_NAME
-    if not _LEGAL_NAME.match(name):
+    name = body.name or ANY_GPU
+    if not LEGAL_NAME.match(name):
         raise HTTPException(400, "a kernel's name has up to 100 letters, digits, dots, dashes and underscores")
     spec = parse_gpu_spec(body.perijove.gpu or spec_in_name(name))
     if len(broker.fleet.living_kernels(identity.name)) >= broker.settings.kernels_per_user:
@@ -77,12 +75,6 @@ async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, re
         raise KernelNotFound(f"kernel {kernel_id} was ended while it was made")
     response.headers["Location"] = f"/api/kernels/{kernel_id}"
     return kernel_document(broker, kernel)
-
-
-def spec_in_name(name: str) -> str:
-    """The GPU spec in a kernelspec's name: ``perijove-h100`` means H100, ``perijove`` any."""
-    prefix, dash, rest = name.partition("-")
-    return rest if prefix == KERNEL_NAME and dash and rest else "any"
 
 
 @router.get("/{kernel_id}")
