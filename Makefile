@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 help:
 	@echo "make demo   run the first notebook for real, with a simulated GPU where there is none"
 	@echo "make test   run the tests"
-	@echo "make lab    open JupyterLab with the examples"
+	@echo "make lab    open JupyterLab with the examples and the GPU kernels"
 	@echo "make bench  print the benchmark table"
 	@echo "make check  lint and types"
 	@echo "make clean  remove what these commands have made"
@@ -45,9 +45,10 @@ PYTEST_ARGS ?= -q
 test: .venv/.test
 	@.venv/bin/pytest -n auto --dist loadgroup $(PYTEST_ARGS)
 
-# Without an NVIDIA driver, stand-in GPUs are offered, and called simulated.
+# Without an NVIDIA driver, stand-in GPUs are offered, and called simulated. The GPU kernels are installed into .venv.
 lab: .venv/.demo
 	@export PERIJOVE_SIMULATE="$${PERIJOVE_SIMULATE-$$(test -e /dev/nvidiactl || echo H100:2)}"; \
+	$(PY) -m perijove.cli install --sys-prefix && \
 	$(PY) -m jupyterlab --notebook-dir=examples $(LAB_ARGS)
 
 bench: .venv/.bench
