@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from .address import BrokerAddress, configured_address
-from .embedded import ensure_embedded
+from .embedded import embedded_files, ensure_embedded, running_embedded
 
 
 async def find_broker(environ: Mapping[str, str] = os.environ) -> BrokerAddress:
@@ -16,3 +16,12 @@ async def find_broker(environ: Mapping[str, str] = os.environ) -> BrokerAddress:
         BrokerError: saying what is wrong with the configuration, or why the embedded broker does not start.
     """
     return configured_address(environ) or await ensure_embedded(environ)
+
+
+async def find_running_broker(environ: Mapping[str, str] = os.environ) -> BrokerAddress | None:
+    """The same, but an embedded broker that does not run is not started: then there is None.
+
+    Raises:
+        BrokerError: saying what is wrong with the configuration.
+    """
+    return configured_address(environ) or await running_embedded(embedded_files(environ))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from ..client.channel import KernelChannel, Listener
 from ..client.find_broker import find_broker
 from ..client.http import BrokerClient
 from ..client.loop_thread import LoopThread
+from ..client.wishes import wished_idle_timeout_s
 from ..widgets.live_line import Progress
 from ..wire.errors import PerijoveError, UsageError
 from .local_activity import LocalActivity
@@ -138,7 +138,7 @@ class Notebook:
         """Make a kernel at the broker and open its link. On the client's loop."""
         found = [await find_broker()]
         async with BrokerClient(found[0]) as broker:
-            kernel_id = await broker.create_kernel("perijove", spec, idle_timeout=_wished_idle_timeout_s())
+            kernel_id = await broker.create_kernel("perijove", spec, idle_timeout=wished_idle_timeout_s())
         self.kernel_ids.append(kernel_id)
 
         async def find_again() -> BrokerAddress:
@@ -269,21 +269,3 @@ class Notebook:
                 kernel.pump_idle()
             except PerijoveError as error:
                 print(f"perijove: {error}", file=sys.stderr)
-
-
-def _wished_idle_timeout_s() -> float | None:
-    """``PERIJOVE_IDLE_TIMEOUT_S``: after how many quiet seconds a GPU goes back, instead of the broker's rule.
-
-    Raises:
-        UsageError: when it is no positive number.
-    """
-    text = os.environ.get("PERIJOVE_IDLE_TIMEOUT_S")
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise UsageError(f"PERIJOVE_IDLE_TIMEOUT_S is {text!r}; it takes a positive number of seconds")
-    return seconds
