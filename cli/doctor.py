@@ -14,10 +14,10 @@ import typer
 
 from .. import __version__
 from ..client.address import data_directory
+from ..client.find_broker import find_running_broker
 from ..client.http import BrokerClient
 from ..kernel.kernelspecs import Installed, installed_kernelspecs
 from ..wire.errors import PerijoveError
-from .running_broker import running_broker
 
 EXTRAS = {
     "broker": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "structlog"),
@@ -94,7 +94,7 @@ def _about_interpreter(python: Path) -> tuple[str, str]:
 
 
 async def _broker() -> tuple[bool, str]:
-    address = await running_broker()
+    address = await find_running_broker()
     if address is None:
         return True, "no broker is configured and the embedded one does not run; a %%gpu cell starts it"
     async with BrokerClient(address) as broker:

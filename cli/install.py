@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ..client.find_broker import find_running_broker
 from ..client.http import BrokerClient
 from ..kernel.kernelspecs import (
     Place,
@@ -25,7 +26,6 @@ from ..wire.errors import InvalidGpuSpec, PerijoveError, UsageError
 from ..wire.gpu_spec import GpuSpec, parse_gpu_spec
 from ..wire.kernelspec_names import kernelspec_name
 from .gpu_option import gpu_spec_option
-from .running_broker import running_broker
 from .simulate import simulated_gpus
 
 BROKER_WITHIN_S = 3.0
@@ -123,7 +123,7 @@ def default_specs() -> list[GpuSpec]:
 async def _offered_models() -> list[str]:
     """Of the broker that is there; else of this machine, which the embedded broker would offer. Starts nothing."""
     async with asyncio.timeout(BROKER_WITHIN_S):
-        address = await running_broker()
+        address = await find_running_broker()
         if address is None:
             return sorted({model for model, _ in simulated_gpus([])} | set(_models_of_this_machine()))
         async with BrokerClient(address) as broker:

@@ -96,7 +96,8 @@ class NotebookRunner:
         write_notebook(self._run.notebook, self._run.output)  # before anything costs money
         loop = asyncio.get_running_loop()
         work = asyncio.create_task(self._work())
-        for number in STOP_SIGNALS:
+        heard = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup's wish
+        for number in heard:
             loop.add_signal_handler(number, self._stop, number, work)
         followers = [asyncio.create_task(self._watch.follow()), asyncio.create_task(self._refresh())]
         try:
@@ -107,7 +108,7 @@ class NotebookRunner:
             await self._end_kernel()
         error = None if work.cancelled() else work.exception()
         ending = await self._ending(error)
-        for number in STOP_SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
         return ending
 

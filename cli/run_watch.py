@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..client.find_broker import find_running_broker
 from ..client.http import BrokerClient
 from ..wire.errors import PerijoveError
 from ..wire.models import BillLine, KernelView
-from .running_broker import running_broker
 
 LOOK_EVERY_S = 1.0
 CLOSED_WITHIN_S = 10.0
@@ -83,7 +83,7 @@ class RunWatch:
             await self._client.close()
 
     async def _broker(self) -> BrokerClient | None:
-        address = await running_broker()
+        address = await find_running_broker()
         if address is None or (self._client is not None and self._client.address == address):
             return self._client
         if self._client is not None:  # the embedded broker was started again, elsewhere

@@ -24,3 +24,8 @@ def wished_idle_timeout_s(environ: Mapping[str, str] = os.environ) -> float | No
     if not seconds > 0:
         raise UsageError(f"PERIJOVE_IDLE_TIMEOUT_S is {text!r}; it takes a positive number of seconds")
     return seconds
+
+
+def wished_kernel_name(otherwise: str, environ: Mapping[str, str] = os.environ) -> str:
+    """``PERIJOVE_KERNEL_NAME``: what the broker is to call the kernel, so that whoever started it finds it there."""
+    return environ.get("PERIJOVE_KERNEL_NAME") or otherwise
