@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .namespace import RemoteNamespace
 
 _QUESTION_POLL_MS = 50
+_OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
+_OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
 
 
 class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typed
@@ -41,7 +43,7 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         blob_dir = os.environ.pop(BLOB_DIR, "")
         self._large_buffers = LargeBuffers(Path(blob_dir) if blob_dir else None)
         self._stdin_lock = threading.Lock()
-        self._execute_sleep_of_others: float = self._execute_sleep
+        self._execute_sleep = 0.0  # see finish_metadata
         self._namespace: RemoteNamespace | None = None
         self._main_is_blocked = False  # by a cell that awaits nothing
         hear_during_cells(lambda: self._main_is_blocked)
@@ -80,8 +82,6 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         count = _ours(parent).get("execution_count", _cell(parent).get("execution_count"))
         if isinstance(count, int) and count > 0:
             self.shell.execution_count = count
-        # ipykernel waits here, in the hope that output gets ahead of the reply; %%gpu waits for the idle anyway.
-        self._execute_sleep = 0.0 if _cell(parent) else self._execute_sleep_of_others
         await super().execute_request(stream, ident, parent)
 
     async def do_execute(
@@ -129,6 +129,18 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
                 return self._error_of_cell(error)
             print(f"perijove: the variables of this cell did not come back: {error}", file=sys.stderr)
         return reply
+
+    def finish_metadata(
+        self, parent: dict[str, Any], metadata: dict[str, Any], reply_content: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The last step before a cell's reply: let its output get ahead, as long as ipykernel sleeps for that.
+
+        Here it is known when the output is taken, which is sooner. ``%%gpu`` waits for the idle anyway.
+        """
+        if not _cell(parent):
+            self.iopub_thread.gate.wait_until_taken(_OUTPUT_AHEAD_S)
+        finished: dict[str, Any] = super().finish_metadata(parent, metadata, reply_content)
+        return finished
 
     def _publish_execute_input(self, code: str, parent: dict[str, Any], execution_count: int) -> None:
         """The notebook has shown a ``%%gpu`` cell's input itself."""

@@ -25,6 +25,7 @@ _NEVER_WAITING = frozenset({"IOPub", "Control", "Shell channel", "Heartbeat"})
 _FEW = (b".status", b".error", b".execute_input", b".shutdown", b".perijove_result")
 _SHORTEST_WAIT_S = 0.0005
 _LONGEST_WAIT_S = 0.01
+_GLANCE_S = 0.00005
 
 
 class OutputGate:
@@ -63,6 +64,12 @@ class OutputGate:
             pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
             self._raise_interrupt()
 
+    def wait_until_taken(self, at_most_s: float) -> None:
+        """Wait until the agent has all that was published."""
+        until_s = time.monotonic() + at_most_s
+        while (self._under_way() or 0) > 0 and time.monotonic() < until_s:
+            time.sleep(_GLANCE_S)
+
     def interrupt(self) -> None:
         """Stop the main thread at its next output: in an ``await``-ing cell SIGINT raises nothing by itself."""
         self._interrupted = True
@@ -77,10 +84,15 @@ class OutputGate:
             raise KeyboardInterrupt
 
     def _is_open(self, pending_bytes: int) -> bool:
+        under_way = self._under_way()
+        return under_way is None or under_way + pending_bytes <= self._limit_bytes
+
+    def _under_way(self) -> int | None:
+        """Bytes that were published and are not taken; None where nobody counts: without an agent, and in a fork."""
         if self._flow is None or os.getpid() != self._master_pid:
-            return True
-        (taken,) = struct.unpack_from("<Q", self._flow)
-        return bool(self._published + pending_bytes - taken <= self._limit_bytes)
+            return None
+        taken: int = struct.unpack_from("<Q", self._flow)[0]
+        return self._published - taken
 
 
 class BoundedIOPubThread(IOPubThread):  # type: ignore[misc]  # ipykernel is not typed

@@ -47,6 +47,26 @@ def test_a_producer_waits_until_enough_was_taken(flow: Path) -> None:
     assert not waiting.is_alive()
 
 
+def test_a_reply_waits_for_the_output_before_it(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=100)
+    gate.has_reader = True
+    gate.count([b"x"])
+    replying = threading.Thread(target=gate.wait_until_taken, args=(60,), daemon=True)
+    replying.start()
+    replying.join(0.05)
+    assert replying.is_alive()
+    take(flow, 1)
+    replying.join(5)
+    assert not replying.is_alive()
+
+
+def test_a_reply_does_not_wait_for_an_agent_that_takes_nothing(flow: Path) -> None:
+    gate = OutputGate(flow, limit_bytes=100)
+    gate.has_reader = True
+    gate.count([b"x"])
+    gate.wait_until_taken(0.001)
+
+
 def test_what_nobody_can_hear_does_not_count(flow: Path) -> None:
     gate = OutputGate(flow, limit_bytes=10)
     gate.count([b"x" * 100])
