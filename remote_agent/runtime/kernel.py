@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _QUESTION_POLL_MS = 50
 _OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
-_OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
 
 
 class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typed
