@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import arrays, attach, cell, output
+from . import arrays, attach, cell, doors, output, round_trip, storms
 from .effort import FULL, QUICK, Effort
 from .figures import Figure, as_table
 from .home import Home, home
@@ -27,6 +27,9 @@ SUBJECTS: dict[str, Callable[[Effort, Home], Iterator[Figure]]] = {
     cell.SUBJECT: cell.measure,
     output.SUBJECT: output.measure,
     arrays.SUBJECT: arrays.measure,
+    round_trip.SUBJECT: round_trip.measure,
+    storms.SUBJECT: storms.measure,
+    doors.SUBJECT: doors.measure,
 }
 
 
@@ -69,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _about(load: float, took_s: float, quick: bool) -> dict[str, object]:
     """What the figures depend on besides the code."""
-    packages = ("perijove", "ipykernel", "ipyparallel", "websockets", "pyzmq", "numpy")
+    packages = ("perijove", "ipykernel", "ipyparallel", "jupyter_server", "tornado", "websockets", "pyzmq", "numpy")
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "took_s": round(took_s),

@@ -15,6 +15,7 @@ class Effort:
     array_mb: int
     prints: int
     displays: int
+    storms: int  # rounds of each kind
     transfers_mb: tuple[int, ...]
     transfers: int  # of each size; of the largest, fewer
 
@@ -28,6 +29,7 @@ FULL = Effort(
     array_mb=500,
     prints=50_000,
     displays=5_000,
+    storms=2,
     transfers_mb=(1, 100, 1000),
     transfers=5,
 )
@@ -40,6 +42,7 @@ QUICK = Effort(
     array_mb=20,
     prints=1_000,
     displays=100,
+    storms=1,
     transfers_mb=(1, 10),
     transfers=1,
 )

@@ -1,63 +1,49 @@
 """A front-end as jupyter_client has it: one ipykernel of its own, its sockets, and cells that are timed.
 
-The same front-end code measures plain cells and ``%%gpu`` cells: it starts the same local ``python -m
-ipykernel_launcher`` and talks to it with jupyter_client's ``Session`` over the sockets of the connection file. It reads
-with no high-water mark, at once, so that what is lost was not lost by the reader.
+The same front-end code measures plain cells, ``%%gpu`` cells and those of the GPU kernel: it starts a kernel by its
+command and talks to it with jupyter_client's ``Session`` over the sockets of the connection file. It reads with no
+high-water mark, at once, so that what is lost was not lost by the reader.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import zmq
 from jupyter_client.connect import write_connection_file
 from jupyter_client.session import Session
 
-REPLY_WITHIN_S = 120.0
+from .cells import WITHIN_S, Execution, Message, run_cell
+
 EXIT_WITHIN_S = 15.0
-Message = dict[str, Any]
 
 
-class CellFailed(Exception):
-    """A cell that should have worked raised; with its traceback's last line."""
-
-
-@dataclass(slots=True)
-class Execution:
-    """A cell as the front-end saw it; durations from sending the request, in seconds."""
-
-    reply_s: float = 0.0
-    idle_s: float = 0.0
-    text: str = ""
-    streams: int = 0  # messages
-    displays: int = 0
-    error: str = ""
-    status_lines: list[str] = field(default_factory=list)
-
-    @property
-    def done_s(self) -> float:
-        """A cell is done at its reply *and* its idle."""
-        return max(self.reply_s, self.idle_s)
+def plain_kernel(connection_file: str) -> list[str]:
+    """The command of a stock ipykernel that writes no history to disk."""
+    return [sys.executable, "-m", "ipykernel_launcher", "-f", connection_file, "--HistoryManager.hist_file=:memory:"]
 
 
 class FrontEnd:
     """One local kernel and the sockets to it. A context manager; leaving it stops the kernel, gently first."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str], command: Callable[[str], list[str]] = plain_kernel
+    ) -> None:
+        """``command`` starts the kernel with a connection file, whose path it is given."""
         self.directory = directory
         path, details = write_connection_file(str(directory / f"kernel-{time.monotonic_ns()}.json"), ip="127.0.0.1")
         self._started_at = time.perf_counter()
         self._log = (directory / "kernel.log").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ipykernel_launcher", "-f", path, "--HistoryManager.hist_file=:memory:"],
+            command(path),
             cwd=directory,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -69,6 +55,9 @@ class FrontEnd:
         self._shell = self._connect(zmq.DEALER, details["shell_port"])
         self._control = self._connect(zmq.DEALER, details["control_port"])
         self._iopub = self._connect(zmq.SUB, details["iopub_port"])
+        self._poller = zmq.Poller()
+        self._poller.register(self._shell, zmq.POLLIN)
+        self._poller.register(self._iopub, zmq.POLLIN)
 
     def __enter__(self) -> Self:
         return self
@@ -86,13 +75,13 @@ class FrontEnd:
     def ask(self, msg_type: str, content: Message) -> Message:
         """A request on shell and its reply, whatever IOPub says."""
         message_id = self._send(self._shell, msg_type, content)
-        deadline = time.monotonic() + REPLY_WITHIN_S
+        deadline = time.monotonic() + WITHIN_S
         while (left := deadline - time.monotonic()) > 0:
-            if self._shell.poll(left * 1000):
+            if self._shell.poll(math.ceil(left * 1000)):
                 message = self._receive(self._shell)
                 if message["parent_header"].get("msg_id") == message_id:
                     return message
-        raise TimeoutError(f"the local kernel did not answer a {msg_type} within {REPLY_WITHIN_S:.0f} s")
+        raise TimeoutError(f"the local kernel did not answer a {msg_type} within {WITHIN_S:.0f} s")
 
     def wait_until_heard(self) -> None:
         """Run cells until IOPub arrives: a subscription takes a moment to reach the kernel."""
@@ -105,38 +94,13 @@ class FrontEnd:
             while socket.poll(50):
                 self._receive(socket)
 
-    def execute(self, code: str, *, history: bool = True, within_s: float = REPLY_WITHIN_S) -> Execution:
-        """Run a cell and wait for its reply and its idle.
-
-        Raises:
-            CellFailed: when it raised.
-            TimeoutError: when it was not done in time.
-        """
-        seen = Execution()
-        content = {
-            "code": code,
-            "silent": False,
-            "store_history": history,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": False,
-        }
-        poller = zmq.Poller()
-        poller.register(self._shell, zmq.POLLIN)
-        poller.register(self._iopub, zmq.POLLIN)
-        started = time.perf_counter()
-        message_id = self._send(self._shell, "execute_request", content)
-        deadline = started + within_s
-        while not (seen.reply_s and seen.idle_s):
-            left = deadline - time.perf_counter()
-            if left <= 0 or not (ready := dict(poller.poll(left * 1000))):
-                raise TimeoutError(f"a cell was not done within {within_s:.0f} s: {code[:60]!r}")
-            for socket in (self._iopub, self._shell):
-                if socket in ready:
-                    self._take(self._receive(socket), message_id, seen, started)
-        if seen.error:
-            raise CellFailed(f"{code[:60]!r}: {seen.error}")
-        return seen
+    def execute(
+        self, code: str, *, history: bool = True, within_s: float = WITHIN_S, may_lose: bool = False
+    ) -> Execution:
+        """Run a cell; see :func:`~.cells.run_cell`."""
+        return run_cell(
+            self._send_on_shell, self._arrivals, code, history=history, within_s=within_s, may_lose=may_lose
+        )
 
     def close(self) -> None:
         """Ask the kernel to shut down, so that it says goodbye to whatever it holds; end it if it does not."""
@@ -150,26 +114,14 @@ class FrontEnd:
         self._context.destroy(linger=0)
         self._log.close()
 
-    def _take(self, message: Message, message_id: str, seen: Execution, started: float) -> None:
-        if message["parent_header"].get("msg_id") != message_id:
-            return
-        content = message["content"]
-        match message["header"]["msg_type"]:
-            case "execute_reply":
-                seen.reply_s = time.perf_counter() - started
-                if content["status"] != "ok":
-                    seen.error = seen.error or f"{content.get('ename')}: {content.get('evalue')}"
-            case "status" if content["execution_state"] == "idle":
-                seen.idle_s = time.perf_counter() - started
-            case "stream":
-                seen.streams += 1
-                seen.text += content["text"]
-            case "display_data" if content["metadata"].get("perijove", {}).get("role") == "status":
-                seen.status_lines.append(content["data"]["text/plain"])
-            case "display_data":
-                seen.displays += 1
-            case "error":
-                seen.error = f"{content['ename']}: {content['evalue']}"
+    def _send_on_shell(self, msg_type: str, content: Message) -> str:
+        return self._send(self._shell, msg_type, content)
+
+    def _arrivals(self, timeout_s: float) -> Iterator[Message]:
+        ready = dict(self._poller.poll(math.ceil(timeout_s * 1000)))
+        for socket in (self._iopub, self._shell):
+            if socket in ready:
+                yield self._receive(socket)
 
     def _send(self, socket: zmq.Socket[bytes], msg_type: str, content: Message) -> str:
         return str(self._session.send(socket, msg_type, content)["header"]["msg_id"])

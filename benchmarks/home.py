@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,11 +15,13 @@ from pathlib import Path
 
 import httpx
 from perijove.client.address import BrokerAddress
-from perijove.client.embedded import embedded_files
+from perijove.client.embedded import ensure_embedded
 
+from .channels import KernelServer
 from .front_end import FrontEnd
 
 GPU = "H100"
+KERNEL = "perijove-h100"  # the kernelspec for it
 COUNT = 2
 SPARES = 2  # that an agent keeps
 SPARES_WITHIN_S = 30.0
@@ -39,10 +41,23 @@ class Home:
         front_end.execute("%load_ext perijove")
         return front_end
 
+    def gpu_kernel(self) -> FrontEnd:
+        """A front-end whose kernel is the GPU kernel, as its kernelspec starts it."""
+        return FrontEnd(self.directory, self.environment, gpu_kernel)
+
+    def kernel_server(self) -> KernelServer:
+        """The broker as a Jupyter server."""
+        address = self.broker()
+        return KernelServer(address.url, address.token)
+
     def broker(self) -> BrokerAddress:
-        """Where the embedded broker is; a notebook has to have started it."""
-        files = embedded_files(self.environment)
-        return BrokerAddress(json.loads(files.ready.read_text())["url"], files.token.read_text().strip(), embedded=True)
+        """Where the embedded broker is; it is started if nothing has yet."""
+        return asyncio.run(ensure_embedded({**os.environ, **self.environment}))
+
+
+def gpu_kernel(connection_file: str) -> list[str]:
+    """The command of the kernelspec for :data:`GPU`."""
+    return [sys.executable, "-m", "perijove.kernel", "-f", connection_file, "--gpu", GPU]
 
 
 @contextmanager

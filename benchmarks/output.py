@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .cells import Execution
 from .effort import Effort
 from .figures import Figure, Mark
-from .front_end import Execution, FrontEnd
+from .front_end import FrontEnd
 from .home import GPU, Home, wait_for_rest
 
 SUBJECT = "output"

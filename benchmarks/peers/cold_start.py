@@ -6,13 +6,21 @@ Asked over raw ZeroMQ from the first moment, with sockets that retry every milli
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
-from ..front_end import FrontEnd
+from ..cells import execute_request
+from ..front_end import FrontEnd, plain_kernel
 
 
-def start_to_kernel_info(directory: Path) -> float:
-    with FrontEnd(directory, {}) as front_end:
+def start_to_kernel_info(
+    directory: Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    command: Callable[[str], list[str]] = plain_kernel,
+) -> float:
+    """Of a plain ipykernel, or of what ``command`` starts."""
+    with FrontEnd(directory, environment, command) as front_end:
         front_end.ask("kernel_info_request", {})
         return front_end.alive_s
 
@@ -20,6 +28,5 @@ def start_to_kernel_info(directory: Path) -> float:
 def start_to_first_cell(directory: Path) -> float:
     """To the ``execute_reply`` of ``pass``, sent without asking anything before."""
     with FrontEnd(directory, {}) as front_end:
-        content = {"code": "pass", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
-        front_end.ask("execute_request", content)
+        front_end.ask("execute_request", execute_request("pass"))
         return front_end.alive_s
