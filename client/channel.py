@@ -1,8 +1,7 @@
-"""The resumable link to one kernel: it outlives every connection it runs on.
+"""The resumable link to one kernel, over a WebSocket: dials, says hello, writes, and dials again.
 
-Runs on the client's own loop. What is sent is numbered and kept until the agent has it; what arrives is handed on once,
-in order, and acknowledged only when the notebook has taken it, so that a slow notebook slows the code that prints
-instead of filling memory. See docs/protocol.md §2 and §3.
+Runs on the client's own loop. What is numbered, kept, repeated and acknowledged is decided by
+:class:`~perijove.wire.resumable.ResumableLink`.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ..wire import envelope, link
-from ..wire.envelope import Envelope, Kind
+from ..wire.envelope import Kind
 from ..wire.errors import (
     ConnectionLost,
     IncompatibleVersion,
@@ -29,99 +26,80 @@ from ..wire.errors import (
     PerijoveError,
     from_code,
 )
-from ..wire.ids import new_id, new_stream
-from ..wire.jupyter_frames import JupyterFrame, decode_frame
-from ..wire.models import KernelState, KernelView
-from ..wire.replay import GapInStream, Inbox, Outbox
+from ..wire.ids import new_id
+from ..wire.lanes import Lane
+from ..wire.models import KernelView
+from ..wire.replay import GapInStream
+from ..wire.resumable import Listener as Listener
+from ..wire.resumable import Request, ResumableLink
 from ..wire.versions import PROTOCOL, check_compatible
 from .address import BrokerAddress
 from .blob_transfer import BlobTransfers
-from .outgoing import Lane, Outgoing
+from .outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 
 ACK_AFTER_S = 0.05
-ACK_AFTER_BYTES = 256 * 1024
 OPEN_TIMEOUT_S = 10.0
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 5.0
-
-
-class Listener(Protocol):
-    """Who hears what happens on a channel. Called on the client's loop: enqueue, never block."""
-
-    def frame_received(self, frame: JupyterFrame, seq: int, size_bytes: int) -> None: ...
-    def state_changed(self, view: KernelView) -> None: ...
-    def incarnation_changed(self, view: KernelView) -> None: ...
-    def undeliverable(self) -> None: ...
-    def messages_lost(self, count: int) -> None: ...
-    def connection_changed(self, connected: bool) -> None: ...
-    def failed(self, error: PerijoveError) -> None: ...
-
-
-@dataclass(slots=True)
-class _Streams:
-    """The numbered sequences of one incarnation: two of ours, one of the kernel's."""
-
-    shell: bytes = field(default_factory=new_stream)
-    control: bytes = field(default_factory=new_stream)
-    shell_out: Outbox = field(default_factory=Outbox)
-    control_out: Outbox = field(default_factory=Outbox)
-    inbox: Inbox = field(default_factory=Inbox)
-    whole_seq: int = 0  # where the last whole frame ended
-    taken_seq: int = 0  # by the notebook
-    acked_seq: int = 0
-
-    @property
-    def ack(self) -> int:
-        """What the notebook has taken; and once it has taken all whole frames, the pieces of the one that is arriving,
-        which may be larger than what the agent sends without being acknowledged."""
-        return self.inbox.last_seq if self.taken_seq >= self.whole_seq else self.taken_seq
 
 
 class KernelChannel:
     """One kernel's channel. Make it, run :meth:`run` as a task, and use it from the same loop only."""
 
     def __init__(
-        self, find_broker: Callable[[], Awaitable[BrokerAddress]], kernel_id: str, listener: Listener, version: str
+        self,
+        find_broker: Callable[[], Awaitable[BrokerAddress]],
+        kernel_id: str,
+        listener: Listener,
+        version: str,
+        *,
+        session: str = "",
     ) -> None:
+        """``session``: the Jupyter session that the kernel's messages are to name; empty: whichever it has."""
         self._find_broker = find_broker
         self._kernel_id = kernel_id
         self._listener = listener
-        self._version = version
+        self._hello = link.ClientHello(protocol=PROTOCOL, version=version, session=session)
         self._outgoing = Outgoing()
-        self._incarnation: bytes | None = None
-        self._streams = _Streams()
-        self._resumed = False
-        self._requests: dict[str, tuple[link.FromClient, asyncio.Future[link.Reply]]] = {}
+        self.blobs = BlobTransfers(self._send_blob_envelope)
+        self._link = ResumableLink(self._put, listener, self.blobs)
         self._ack_timer: asyncio.TimerHandle | None = None
         self._closing = False
-        self._connected = asyncio.Event()
-        self.view: KernelView | None = None
         self.viewed_at = 0.0  # when the view came, monotonic seconds
-        self.blobs = BlobTransfers(self._send_blob_envelope)
+
+    @property
+    def view(self) -> KernelView | None:
+        """The broker's latest word on this kernel. Any thread."""
+        return self._link.view
 
     @property
     def is_attached(self) -> bool:
         """Whether the kernel has its GPU and can be spoken to, as far as is known here. Any thread."""
-        return self.view is not None and self.view.state is KernelState.ATTACHED and self._connected.is_set()
+        return self._link.is_attached
 
     # requests -------------------------------------------------------------------------------------------------
 
-    async def attach(self) -> KernelView:
+    async def attach(self, gpu: str | None = None) -> KernelView:
         """Have a GPU; returns at once when the kernel holds one. Cancelling this call leaves the queue.
+
+        Args:
+            gpu: the GPU spec to have from now on; None: the one it was made with, or was last given.
 
         Raises:
             AttachError: why there is none.
+            InvalidGpuSpec: the spec cannot be read.
         """
         if self.is_attached:
             assert self.view is not None
-            return self.view
-        request = link.AttachRequest(request_id=new_id("request"))
+            if gpu is None or gpu == self.view.gpu_spec:
+                return self.view
+        request = link.AttachRequest(request_id=new_id("request"), gpu=gpu)
         try:
             await self._request(request)
         except asyncio.CancelledError:
-            self._send_text(link.CancelRequest(request_id=request.request_id))
+            self._link.say(link.CancelRequest(request_id=request.request_id))
             raise
         assert self.view is not None  # the state came before the reply
         return self.view
@@ -129,34 +107,37 @@ class KernelChannel:
     async def release(self, *, end: bool = False) -> None:
         await self._request(link.ReleaseRequest(request_id=new_id("request"), end=end))
 
-    async def restart(self) -> None:
-        await self._request(link.RestartRequest(request_id=new_id("request")))
+    async def restart(self, gpu: str | None = None) -> None:
+        """A new process in place of the old one; with ``gpu``, a GPU spec to have from now on, wherever that is."""
+        await self._request(link.RestartRequest(request_id=new_id("request"), gpu=gpu))
 
     async def set_budget(self, nanodollars: int | None) -> None:
         """What this kernel may cost altogether; None: no limit."""
         await self._request(link.BudgetRequest(request_id=new_id("request"), nanodollars=nanodollars))
 
     def report_local_activity(self, busy: bool) -> None:
-        self._send_text(link.LocalActivity(busy=busy))
+        self._link.say(link.LocalActivity(busy=busy))
 
     async def goodbye(self) -> None:
         """Tell the broker that this kernel is no longer needed, and close."""
         self._closing = True
-        if self._connected.is_set():
-            self._send_text(link.Goodbye())
+        if self._link.is_open:
+            self._link.say(link.Goodbye())
             await self._outgoing.drained()
         self._outgoing.close()
 
-    async def _request(
-        self, message: link.AttachRequest | link.ReleaseRequest | link.RestartRequest | link.BudgetRequest
-    ) -> None:
-        reply: asyncio.Future[link.Reply] = asyncio.get_running_loop().create_future()
-        self._requests[message.request_id] = (message, reply)
-        self._send_text(message)
+    async def _request(self, message: Request) -> None:
+        answered: asyncio.Future[link.Reply] = asyncio.get_running_loop().create_future()
+
+        def on_reply(reply: link.Reply) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        self._link.request(message, on_reply)
         try:
-            answer = await reply
+            answer = await answered
         finally:
-            del self._requests[message.request_id]
+            self._link.forget_request(message.request_id)
         if answer.code:
             raise from_code(answer.code, answer.message)
 
@@ -168,27 +149,19 @@ class KernelChannel:
         Raises:
             ConnectionLost: when there is no kernel process to send to.
         """
-        if self._incarnation is None:
-            raise ConnectionLost("there is no remote process to send to; run a %%gpu cell first")
-        streams = self._streams
-        stream, outbox, lane = (
-            (streams.control, streams.control_out, Lane.CONTROL)
-            if control
-            else (streams.shell, streams.shell_out, Lane.SHELL)
-        )
-        for seq, piece, more in outbox.add(frame):
-            if self._resumed:
-                self._outgoing.put(lane, self._data(stream, seq, piece, more))
-        return outbox.last_seq
+        return self._link.send(frame, control=control)
 
     @property
     def last_shell_seq(self) -> int:
-        return self._streams.shell_out.last_seq
+        return self._link.last_shell_seq
 
     def note_taken(self, seq: int) -> None:
         """The notebook has taken all frames up to ``seq``; they are acknowledged soon. Any thread."""
-        streams = self._streams
-        streams.taken_seq = max(streams.taken_seq, min(seq, streams.inbox.last_seq))
+        self._link.note_taken(seq)
+
+    def acknowledge(self) -> None:
+        """Tell the agent what the notebook has taken."""
+        self._link.acknowledge()
 
     # the connection -------------------------------------------------------------------------------------------
 
@@ -235,154 +208,60 @@ class KernelChannel:
                 self._connection_down()
 
     async def _greet(self, connection: ClientConnection) -> None:
-        await connection.send(link.ClientHello(protocol=PROTOCOL, version=self._version).model_dump_json())
+        await connection.send(self._hello.model_dump_json())
         welcome = link.to_client.validate_json(await asyncio.wait_for(connection.recv(), OPEN_TIMEOUT_S))
         if isinstance(welcome, link.LinkRefused):
             raise from_code(welcome.code, welcome.message)
         if not isinstance(welcome, link.LinkWelcome):
             raise PerijoveError(f"the broker answered a hello with {welcome.type}")
-        check_compatible(welcome.protocol, who="the broker", program_version=self._version)
+        check_compatible(welcome.protocol, who="the broker", program_version=self._hello.version)
         self._outgoing.reset()
-        self._resumed = False
-        self._connected.set()
-        self._listener.connection_changed(True)
-        for message, _ in self._requests.values():
-            self._send_text(message)
-        self._view_changed(welcome.kernel)
-        self.blobs.reconnected()
-
-    def _connection_down(self) -> None:
-        self._connected.clear()
-        self._resumed = False
-        self._outgoing.reset()
-        if not self._closing:
-            self._listener.connection_changed(False)
+        self.viewed_at = time.monotonic()
+        self._link.opened(welcome.kernel)
 
     async def _receive(self, connection: ClientConnection) -> None:
         async for message in connection:
             if isinstance(message, str):
                 self._text_received(link.to_client.validate_json(message))
             else:
-                self._envelope_received(envelope.unpack(message))
+                self._link.envelope_received(message)
+                if self._ack_timer is None and self._link.owes_ack:
+                    self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
     def _text_received(self, message: link.ToClient) -> None:
         match message:
-            case link.State():
-                self._view_changed(message.kernel)
-            case link.Reply():
-                _, reply = self._requests.get(message.request_id, (None, None))
-                if reply is not None and not reply.done():
-                    reply.set_result(message)
-            case link.Undeliverable():
-                if self._incarnation is not None and message.incarnation == self._incarnation.hex():
-                    self._resumed = False
-                    self._listener.undeliverable()
             case link.LinkRefused():
                 raise from_code(message.code, message.message)
             case link.LinkWelcome():
                 raise PerijoveError("the broker said welcome twice")
-
-    def _view_changed(self, view: KernelView) -> None:
-        self.view, self.viewed_at = view, time.monotonic()
-        incarnation = bytes.fromhex(view.incarnation) if view.incarnation else None
-        if incarnation != self._incarnation:
-            self._incarnation = incarnation
-            self._streams = _Streams()
-            self._resumed = False
-            self.blobs.abandon(ConnectionLost("the remote process ended while a value was on its way"))
-            self._listener.incarnation_changed(view)
-        if view.state is not KernelState.ATTACHED:
-            self._resumed = False  # what crosses a release is turned away: the next attach sends it again
-        elif incarnation is not None and not self._resumed:
-            self._resume()
-        self._listener.state_changed(view)
-
-    def _resume(self) -> None:
-        """Say what we have of the kernel's stream, and send again what the agent may lack; it drops repeats."""
-        assert self._incarnation is not None
-        self._resumed = True
-        streams = self._streams
-        for stream, outbox, lane in (
-            (streams.control, streams.control_out, Lane.CONTROL),
-            (streams.shell, streams.shell_out, Lane.SHELL),
-        ):
-            resume = Envelope(Kind.RESUME, stream, self._incarnation, ack=streams.inbox.last_seq)
-            self._outgoing.put(lane, envelope.pack(resume))
-            for seq, piece, more in outbox.unacknowledged():
-                self._outgoing.put(lane, self._data(stream, seq, piece, more))
-
-    def _envelope_received(self, message: Envelope) -> None:
-        if message.incarnation != self._incarnation:
-            return
-        match message.kind:
-            case Kind.DATA:
-                self._data_received(message)
-            case Kind.ACK | Kind.RESUMED:
-                self._acknowledged(message)
-                if message.kind is Kind.RESUMED and (lost := self._streams.inbox.skip_to(message.seq)):
-                    self._listener.messages_lost(lost)
-            case Kind.BLOB_STORED | Kind.BLOB_DATA | Kind.BLOB_FAILED:
-                self.blobs.received(message.kind, message.payload)
+            case link.State():
+                self.viewed_at = time.monotonic()
+                self._link.text_received(message)
             case _:
-                log.warning("the agent sent an envelope of kind %s", message.kind.name)
-
-    def _data_received(self, message: Envelope) -> None:
-        frame = self._streams.inbox.receive(message.seq, message.payload, message.more)
-        if frame is None:
-            self.acknowledge()
-        else:
-            self._streams.whole_seq = message.seq
-            self._listener.frame_received(decode_frame(frame), message.seq, len(frame))
-        if self._ack_timer is None:
-            self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
-
-    def _acknowledged(self, message: Envelope) -> None:
-        if message.stream == self._streams.shell:
-            self._streams.shell_out.acknowledge(message.ack)
-        elif message.stream == self._streams.control:
-            self._streams.control_out.acknowledge(message.ack)
+                self._link.text_received(message)
 
     def _ack_due(self) -> None:
         self._ack_timer = None
-        self.acknowledge()
-        if self._streams.inbox.last_seq > self._streams.acked_seq:
+        self._link.acknowledge()
+        if self._link.owes_ack:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
-    def acknowledge(self) -> None:
-        """Tell the agent what the notebook has taken."""
-        streams = self._streams
-        ack = streams.ack
-        if self._incarnation is None or not self._resumed or ack <= streams.acked_seq:
-            return
-        streams.acked_seq = ack
-        self._outgoing.put(Lane.CONTROL, envelope.pack(Envelope(Kind.ACK, streams.shell, self._incarnation, ack=ack)))
+    def _connection_down(self) -> None:
+        self._outgoing.reset()
+        self._link.closed(on_purpose=self._closing)
 
     # sending --------------------------------------------------------------------------------------------------
 
-    def _data(self, stream: bytes, seq: int, piece: object, more: bool) -> bytes:
-        assert self._incarnation is not None
-        flags = envelope.MORE if more else 0
-        return envelope.pack(
-            Envelope(Kind.DATA, stream, self._incarnation, seq, self._streams.taken_seq, flags, piece)  # type: ignore[arg-type]
-        )
+    def _put(self, lane: Lane, message: bytes | link.FromClient) -> None:
+        self._outgoing.put(lane, message if isinstance(message, bytes) else message.model_dump_json())
 
     def _send_blob_envelope(self, kind: Kind, payload: bytes) -> Awaitable[None]:
-        if self._incarnation is None or not self._connected.is_set():
+        if not self._link.send_blob(kind, payload):
             return _nothing()
-        self._outgoing.put(
-            Lane.BULK, envelope.pack(Envelope(kind, self._streams.shell, self._incarnation, payload=payload))
-        )
         return self._outgoing.room(Lane.BULK)
 
-    def _send_text(self, message: link.FromClient) -> None:
-        if self._connected.is_set():
-            self._outgoing.put(Lane.CONTROL, message.model_dump_json())
-
     def _fail(self, error: PerijoveError) -> None:
-        for _, reply in self._requests.values():
-            if not reply.done():
-                reply.set_exception(error)
-        self.blobs.abandon(error)
+        self._link.failed(error)
         with contextlib.suppress(Exception):
             self._listener.failed(error)
 

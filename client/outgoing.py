@@ -5,14 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from enum import IntEnum
 
-
-class Lane(IntEnum):
-    CONTROL = 0
-    SHELL = 1
-    BULK = 2
-
+from ..wire.lanes import Lane
 
 BULK_QUEUE = 4  # messages of a megabyte: enough to keep the socket busy
 

@@ -176,6 +176,7 @@ class Bind(Document):
     incarnation: str | None
     allowance_s: float
     limit_ms: int | None = None  # how long the lease may run altogether: what is left of a budget pays for no more
+    session: str = ""  # the Jupyter session that the process's messages are to name; empty: as it is
 
 
 class Release(Document):
@@ -200,6 +201,7 @@ class Restart(Document):
     request_id: str
     kernel_id: str
     lease_id: str
+    session: str = ""  # as in Bind
 
 
 class End(Document):

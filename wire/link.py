@@ -13,20 +13,30 @@ from .models import Document, KernelView
 from .money import MOST_BUDGET_NANODOLLARS
 from .versions import ProtocolVersion
 
+MOST_SESSION_CHARACTERS = 128
+MOST_SPEC_CHARACTERS = 1000
+
 # client → broker -----------------------------------------------------------------------------------------------
 
 
 class ClientHello(Document):
+    """``session``: the Jupyter session id that the kernel's messages are to carry; empty: whichever it has."""
+
     type: Literal["hello"] = "hello"
     protocol: ProtocolVersion
     version: str
+    session: str = Field(default="", max_length=MOST_SESSION_CHARACTERS)
 
 
 class AttachRequest(Document):
-    """Wish for a GPU; answered by Reply when attached, failed or cancelled. States come in between."""
+    """Wish for a GPU; answered by Reply when attached, failed or cancelled. States come in between.
+
+    ``gpu``: the GPU spec that the kernel is to have from now on; None: the one it has.
+    """
 
     type: Literal["attach"] = "attach"
     request_id: str
+    gpu: str | None = Field(default=None, max_length=MOST_SPEC_CHARACTERS)
 
 
 class CancelRequest(Document):
@@ -45,10 +55,14 @@ class ReleaseRequest(Document):
 
 
 class RestartRequest(Document):
-    """A new process in place of the old one; the lease, if there is one, stays."""
+    """A new process in place of the old one; the lease, if there is one, stays.
+
+    ``gpu``: a GPU spec to have from now on. A lease that does not meet it ends; the next attach asks for the new one.
+    """
 
     type: Literal["restart"] = "restart"
     request_id: str
+    gpu: str | None = Field(default=None, max_length=MOST_SPEC_CHARACTERS)
 
 
 class BudgetRequest(Document):

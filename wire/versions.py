@@ -17,7 +17,7 @@ class ProtocolVersion(BaseModel):
         return f"{self.major}.{self.minor}"
 
 
-PROTOCOL = ProtocolVersion(major=1, minor=1)
+PROTOCOL = ProtocolVersion(major=1, minor=2)
 
 
 def check_compatible(theirs: ProtocolVersion, *, who: str, program_version: str) -> None:
