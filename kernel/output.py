@@ -1,9 +1,10 @@
 """IOPub: everything that front-ends are to see, none of it dropped, and never more in memory than a window's worth.
 
 A PUB socket drops what a slow reader has no room for, a cell's ``idle`` included. This one says that there is no room
-(``XPUB_NODROP``): then messages wait here, what comes of the kernel's process is not acknowledged, and in the end the
-code that prints waits. Nobody subscribed: messages go nowhere, as with any PUB socket. ZeroMQ's high-water mark counts
-messages, so the bytes of large ones are counted here.
+(``XPUB_NODROP``): then messages wait here, up to so many bytes; beyond that what comes of the kernel's process is not
+acknowledged, and in the end the code that prints waits. Many a program reads a cell's reply before its output, so the
+bytes are enough for what such cells print. Nobody subscribed: messages go nowhere, as with any PUB socket. ZeroMQ's
+high-water mark counts messages, so the bytes of large ones are counted here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import zmq
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_HELD_BYTES = 32 << 20  # that wait here before anybody else has to
 MOST_LARGE_BYTES = 32 << 20  # of large messages that ZeroMQ holds; one message more may be on its way, of any size
 _LOOK_AGAIN_S = 0.005  # whether large messages have left, which ZeroMQ does not tell
 _STUCK_AFTER_S = 30.0
@@ -41,6 +43,8 @@ class Output:
         self._writer = writer
         self._loop = loop
         self._held: deque[list[Part] | Callable[[], None]] = deque()
+        self._held_bytes = 0
+        self._want_room: deque[Callable[[], None]] = deque()
         self._large: deque[tuple[zmq.MessageTracker, int]] = deque()
         self._large_bytes = 0
         self._scheduled = False
@@ -61,6 +65,13 @@ class Output:
             self._hold(callback)
         else:
             callback()
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back once more can be published without filling memory: mostly now."""
+        if self._held_bytes <= MOST_HELD_BYTES:
+            callback()
+        else:
+            self._want_room.append(callback)
 
     @property
     def is_behind(self) -> bool:
@@ -84,7 +95,7 @@ class Output:
         except zmq.Again:
             return False
         if tracker is not None and not tracker.done:
-            size = sum(map(len, parts))
+            size = size_of(parts)
             self._large.append((tracker, size))
             self._large_bytes += size
         self._schedule()  # a send may have eaten the wake-up of a subscription
@@ -107,6 +118,8 @@ class Output:
         if not self._held:
             self._stuck = self._loop.call_later(_STUCK_AFTER_S, self._tell_of_stuck)
         self._held.append(item)
+        if isinstance(item, list):
+            self._held_bytes += size_of(item)
 
     def _pump(self) -> None:
         """Go on with what is held, as far as there is room."""
@@ -119,11 +132,14 @@ class Output:
                 if not self._send(item):
                     break
                 moved = True
+                self._held_bytes -= size_of(item)
             self._held.popleft()
             if not isinstance(item, list):
                 item()
         else:
             self._schedule()
+        while self._want_room and self._held_bytes <= MOST_HELD_BYTES:
+            self._want_room.popleft()()
         if moved and self._stuck is not None:
             self._stuck.cancel()
             self._stuck = self._loop.call_later(_STUCK_AFTER_S, self._tell_of_stuck) if self._held else None
@@ -165,3 +181,7 @@ class Output:
             name = _STREAM_NAME.search(frame.content)
             return b"stream." + (name.group(1) if name else b"stdout")
         return f"kernel.{self._writer.session}.{kind}".encode()
+
+
+def size_of(parts: Sequence[Part]) -> int:
+    return sum(map(len, parts))

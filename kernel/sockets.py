@@ -188,6 +188,9 @@ class Sockets:
             socket.close(linger=last_words_ms)
         self._context.term()
         self._heartbeat.close()
+        if self._connection.transport == "ipc":
+            for port in self.ports.values():
+                Path(f"{self._connection.ip}-{port}").unlink(missing_ok=True)
 
 
 def is_large(parts: Sequence[Part]) -> bool:

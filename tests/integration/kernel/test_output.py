@@ -128,13 +128,31 @@ async def test_a_reader_that_pauses_misses_nothing(world: World) -> None:
     await reader.welcome()
     count = await published_until_full(world)
     order: list[str] = []
-    world.output.then(lambda: order.append("taken"))
+    world.output.then(lambda: order.append("then"))
     world.publish("last")
     assert order == []
     texts = await reader.texts(count + 1)
     assert [text.split()[0] for text in texts] == [*map(str, range(count)), "last"]
-    assert order == ["taken"]
+    assert order == ["then"]
     assert not world.output.is_behind
+
+
+async def test_whoever_makes_more_waits_once_much_is_held(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perijove.kernel.output.MOST_HELD_BYTES", 100_000)
+    reader = world.reader()
+    await reader.welcome()
+    count = await published_until_full(world)
+    went_on: list[int] = []
+    while went_on == list(range(count, count + len(went_on))):
+        number = count + len(went_on)
+        world.publish(f"{number} " + "x" * 500)
+        world.output.when_room(lambda number=number: went_on.append(number))  # type: ignore[misc]
+        if not went_on or went_on[-1] != number:
+            break
+    assert 100 < len(went_on) < 200
+    last = count + len(went_on)
+    assert len(await reader.texts(last + 1)) == last + 1
+    assert went_on[-1] == last
 
 
 async def test_a_reader_that_pauses_does_not_hold_more_than_a_window(world: World) -> None:

@@ -1,0 +1,221 @@
+"""Carries out what the front says, between front-ends' sockets and the remote kernel.
+
+Nothing here knows what a message means; the order in which things happen is the whole of it: instructions are carried
+out at once and in order, and a message of the process is taken only when front-ends have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..wire.errors import PerijoveError
+from ..wire.front.instructions import (
+    Attach,
+    CancelAttach,
+    CancelCommands,
+    Instruction,
+    Interrupt,
+    Publish,
+    RunCommands,
+    ShutDown,
+    ToClient,
+    ToProcess,
+    WakeUp,
+)
+from ..wire.front.messages import type_of
+from ..wire.jupyter_frames import JupyterFrame
+
+if TYPE_CHECKING:
+    from ..wire.front.front import Front
+    from ..wire.models import KernelView
+    from .hand_over import HandOver
+    from .remote import Remote
+
+log = logging.getLogger(__name__)
+
+REPLY_WAITS_AT_MOST_S = 2.0
+"""For the output of its cell. nbclient gives up on output 4 s after the reply; others read the reply first."""
+
+
+class Outlet(Protocol):
+    """IOPub, as far as the bridge uses it."""
+
+    def publish(self, frame: JupyterFrame) -> None: ...
+    def then(self, callback: Callable[[], None]) -> None: ...
+    def when_room(self, callback: Callable[[], None]) -> None: ...
+
+    @property
+    def is_behind(self) -> bool: ...
+
+
+class Bridge:
+    """``send`` gives a message to one front-end; ``end`` is told when a front-end shuts the kernel down."""
+
+    def __init__(
+        self,
+        front: Front,
+        output: Outlet,
+        send: Callable[[Any, JupyterFrame], None],
+        open_remote: Callable[[Bridge], Awaitable[Remote]],
+        end: Callable[[bool], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._front = front
+        self._output = output
+        self._send = send
+        self._end = end
+        self._open_remote = open_remote
+        self._remote: Remote | None = None
+        self._loading: asyncio.Task[Remote] | None = None
+        self._attaching: asyncio.Task[None] | None = None
+        self._commands: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    # front-ends ---------------------------------------------------------------------------------------------------
+
+    def received(self, client: Any, frame: JupyterFrame) -> None:
+        """A front-end's message."""
+        self._carry_out(self._front.from_client(client, frame, self._loop.time()))
+
+    # the remote kernel --------------------------------------------------------------------------------------------
+
+    def frame_received(self, frame: JupyterFrame, taken: Callable[[], None]) -> None:
+        self._carry_out(self._front.from_process(frame, self._loop.time()))
+        self._output.when_room(taken)
+
+    def view_changed(self, view: KernelView) -> None:
+        self._carry_out(self._front.view_changed(view, self._loop.time()))
+
+    def undeliverable(self) -> None:
+        self._carry_out(self._front.undeliverable(self._loop.time()))
+
+    def messages_lost(self, count: int) -> None:
+        self._carry_out(self._front.messages_lost(count, self._loop.time()))
+
+    def lost(self, error: PerijoveError) -> None:
+        self._carry_out(self._front.lost(error, self._loop.time()))
+
+    # carrying out -------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, instructions: Iterable[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Publish(frame):
+                    self._output.publish(frame)
+                case ToClient(client, frame):
+                    self._answer(client, frame)
+                case ToProcess(frame, control):
+                    if self._remote is not None:
+                        self._remote.send(frame, control=control)
+                case Interrupt(request):
+                    if self._remote is not None:
+                        self._remote.interrupt(request)
+                case WakeUp(after_s):
+                    self._set_alarm(after_s)
+                case Attach():
+                    self._attaching = self._start(self._attach())
+                case CancelAttach():
+                    if self._attaching is not None:
+                        self._attaching.cancel()
+                case RunCommands(token, lines):
+                    self._commands[token] = self._start(self._run_commands(token, lines))
+                case CancelCommands(token):
+                    if (task := self._commands.get(token)) is not None:
+                        task.cancel()
+                case ShutDown(restart):
+                    self._end(restart)
+
+    def _answer(self, client: Any, frame: JupyterFrame) -> None:
+        """Nothing waits behind output but the reply to a cell, for a moment, since it says that the cell is done."""
+        if not isinstance(client, tuple):
+            return  # a message that the front gave in a front-end's place
+        if not self._output.is_behind or type_of(frame.header) != "execute_reply":
+            self._send(client, frame)
+            return
+        sent = False
+
+        def send_once() -> None:
+            nonlocal sent
+            if not sent:
+                sent = True
+                timer.cancel()
+                self._send(client, frame)
+
+        timer = self._loop.call_later(REPLY_WAITS_AT_MOST_S, send_once)
+        self._output.then(send_once)
+
+    def _set_alarm(self, after_s: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(after_s, self._alarm_rang)
+
+    def _alarm_rang(self) -> None:
+        self._alarm = None
+        self._carry_out(self._front.tick(self._loop.time()))
+
+    def _start(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # the broker ---------------------------------------------------------------------------------------------------
+
+    def connect_early(self) -> None:
+        """Look for a broker that runs, in the background."""
+
+        async def connect() -> None:
+            await (await self.remote()).connect_early()
+
+        self._start(connect())
+
+    async def remote(self) -> Remote:
+        if self._remote is None:
+            if self._loading is None:
+                self._loading = self._start_loading()
+            self._remote = await asyncio.shield(self._loading)
+        return self._remote
+
+    def _start_loading(self) -> asyncio.Task[Remote]:
+        async def load() -> Remote:
+            return await self._open_remote(self)
+
+        task = self._loop.create_task(load())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _attach(self) -> None:
+        error: PerijoveError | None = None
+        try:
+            await (await self.remote()).attach()
+        except PerijoveError as problem:
+            error = problem
+        except Exception as problem:
+            log.exception("a GPU could not be asked for")
+            error = PerijoveError(f"a GPU could not be asked for, by a mistake of Perijove's: {problem!r}")
+        self._carry_out(self._front.attach_answered(error, self._loop.time()))
+
+    async def _run_commands(self, token: str, lines: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    # the end ------------------------------------------------------------------------------------------------------
+
+    async def close(self, *, restart: bool) -> HandOver | None:
+        """Let go of the remote kernel, or have it ready for who comes next."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in (self._attaching, *self._commands.values()):
+            if task is not None:
+                task.cancel()
+        if self._loading is None:
+            return None
+        remote = await self.remote()
+        if restart:
+            return await remote.hand_over()
+        await remote.goodbye()
+        return None

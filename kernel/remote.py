@@ -1,0 +1,293 @@
+"""The kernel's other end: the kernel at the broker that stands behind this one, made when it is first needed.
+
+Opening a notebook costs nothing, so an embedded broker is not started for it. One that runs, or is configured, is
+dialled early, so that the first cell does not have to. What goes wrong on the way is told to whoever asks for a GPU;
+the next one who asks looks for the broker afresh.
+
+Imported late: HTTP, WebSockets and pydantic take longer than all else a kernel does before its first reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from .. import __version__
+from ..client.address import BrokerAddress
+from ..client.channel import KernelChannel
+from ..client.find_broker import find_broker, find_running_broker
+from ..client.http import BrokerClient
+from ..client.wishes import wished_idle_timeout_s, wished_kernel_name
+from ..wire.errors import BrokerUnreachable, ConnectionLost, InvalidGpuSpec, KernelNotFound, PerijoveError
+from ..wire.front.front import interrupting
+from ..wire.gpu_spec import parse_gpu_spec
+from ..wire.jupyter_frames import JupyterFrame, encode_frame
+from ..wire.kernelspec_names import kernelspec_name
+from ..wire.models import KernelView
+from .hand_over import HandOver
+
+log = logging.getLogger(__name__)
+
+ACK_AT_BYTES = 256 * 1024
+FIRST_PATIENCE_S = 2.0  # with a link that is down when a GPU is asked for
+PATIENCE_S = 20.0  # with one that breaks while it is waited for
+
+
+class Follower(Protocol):
+    """Who hears of the remote kernel, on the loop."""
+
+    def frame_received(self, frame: JupyterFrame, taken: Callable[[], None]) -> None:
+        """``taken`` is to be called when the message is with the front-ends, in order."""
+
+    def view_changed(self, view: KernelView) -> None: ...
+    def undeliverable(self) -> None: ...
+    def messages_lost(self, count: int) -> None: ...
+    def lost(self, error: PerijoveError) -> None: ...
+
+
+class Remote:
+    def __init__(
+        self,
+        gpu_spec: str,
+        session: str,
+        follower: Follower,
+        left: HandOver | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.gpu_spec = gpu_spec  # for a kernel that has yet to be made
+        self._session = session
+        self._follower = follower
+        self._environ = environ
+        self._left = left
+        self._channel: KernelChannel | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[KernelChannel | None] | None = None
+        self._kernel_id = ""
+        self._connected = asyncio.Event()
+        self._disconnected = asyncio.Event()
+        self._asked_for = 0  # by how many, right now
+        self._generation = 0  # of processes: what one said is not acknowledged to the next
+        self._untaken_bytes = 0
+
+    # the kernel at the broker -------------------------------------------------------------------------------------
+
+    async def connect_early(self) -> None:
+        """Make the kernel, if that takes no more than a broker that runs already."""
+        with contextlib.suppress(PerijoveError, OSError):
+            await self._opened(start=False)
+
+    async def opened(self) -> KernelChannel:
+        """The channel of the kernel at the broker, which is made if there is none; an embedded broker is started.
+
+        Raises:
+            PerijoveError: why there is none.
+        """
+        channel = await self._opened(start=True)
+        assert channel is not None
+        return channel
+
+    async def _opened(self, *, start: bool) -> KernelChannel | None:
+        """One at a time; whoever comes second waits for the first, and has its error. Cancelling leaves it running."""
+        if self._channel is None and self._opening is not None:
+            await asyncio.shield(self._opening)
+        if self._channel is None:
+            self._opening = asyncio.create_task(self._open(start=start))
+            self._opening.add_done_callback(self._opening_done)
+            await asyncio.shield(self._opening)
+        return self._channel
+
+    def _opening_done(self, opening: asyncio.Task[KernelChannel | None]) -> None:
+        self._opening = None
+        if not opening.cancelled() and (error := opening.exception()) is not None:
+            log.debug("no kernel at a broker: %s", error)
+
+    async def _open(self, *, start: bool) -> KernelChannel | None:
+        address = await (find_broker if start else find_running_broker)(self._environ)
+        if address is None:
+            return None
+        left, self._left = self._left, None
+        if left is not None:
+            self._kernel_id = left.kernel_id
+        else:
+            async with BrokerClient(address) as broker:
+                self._kernel_id = await broker.create_kernel(
+                    self._kernel_name(), self.gpu_spec, idle_timeout=wished_idle_timeout_s(self._environ)
+                )
+        found = [address]
+
+        async def find_again() -> BrokerAddress:
+            return found.pop() if found else await self._find_again()
+
+        channel = KernelChannel(find_again, self._kernel_id, self, __version__, session=self._session)
+        self._channel = channel
+        self._running = asyncio.create_task(channel.run())
+        return channel
+
+    async def _find_again(self) -> BrokerAddress:
+        """After the link broke: an embedded broker is started again only for what is worth it."""
+        if self._asked_for or self._has_process:
+            return await find_broker(self._environ)
+        address = await find_running_broker(self._environ)
+        if address is None:
+            raise BrokerUnreachable("the embedded broker does not run; the next cell starts it")
+        return address
+
+    def _kernel_name(self) -> str:
+        try:
+            name = kernelspec_name(parse_gpu_spec(self.gpu_spec))
+        except InvalidGpuSpec:  # the broker says what is wrong with it
+            name = "perijove"
+        return wished_kernel_name(name, self._environ)
+
+    @property
+    def _has_process(self) -> bool:
+        view = self._channel.view if self._channel is not None else None
+        return view is not None and view.incarnation is not None
+
+    # asking for a GPU ---------------------------------------------------------------------------------------------
+
+    async def attach(self, gpu: str | None = None) -> KernelView:
+        """Have a GPU; of another spec from now on, if one is given. Cancelling leaves the queue.
+
+        Raises:
+            PerijoveError: why there is none.
+        """
+        self._asked_for += 1
+        try:
+            try:
+                view = await self._attached(await self.opened(), gpu)
+            except KernelNotFound:  # it went with a broker that is gone, or was ended elsewhere: a new one
+                self._forget()
+                view = await self._attached(await self.opened(), gpu)
+            self.gpu_spec = view.gpu_spec
+            return view
+        finally:
+            self._asked_for -= 1
+
+    async def _attached(self, channel: KernelChannel, gpu: str | None) -> KernelView:
+        attaching = asyncio.create_task(channel.attach(gpu))
+        watching = asyncio.create_task(self._watch_link())
+        try:
+            await asyncio.wait({attaching, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not attaching.done():
+                watching.result()  # raises
+            return attaching.result()
+        finally:
+            for task in (attaching, watching):
+                task.cancel()
+            await asyncio.gather(attaching, watching, return_exceptions=True)
+
+    async def _watch_link(self) -> None:
+        """Raises what is wrong with the broker once the link has been down for too long. Never returns."""
+        patience_s = FIRST_PATIENCE_S
+        while True:
+            if self._connected.is_set():
+                patience_s = PATIENCE_S
+                await self._disconnected.wait()
+            try:
+                async with asyncio.timeout(patience_s):
+                    await self._connected.wait()
+            except TimeoutError:
+                await self._look_at_broker()
+
+    async def _look_at_broker(self) -> None:
+        """Raises BrokerError when it does not answer, or not to us."""
+        async with BrokerClient(await find_broker(self._environ)) as broker:
+            await broker.status()
+        self._dial_now()
+
+    def _dial_now(self) -> None:
+        """Do not wait for the next attempt: somebody is waiting, and the broker answers."""
+        if self._channel is not None and self._running is not None and not self._connected.is_set():
+            self._running.cancel()
+            self._running = asyncio.create_task(self._channel.run())
+
+    # messages -----------------------------------------------------------------------------------------------------
+
+    def send(self, frame: JupyterFrame, *, control: bool) -> None:
+        self._send(frame, control=control)
+
+    def interrupt(self, request: JupyterFrame) -> None:
+        if self._channel is not None:
+            self._send(interrupting(request, self._channel.last_shell_seq), control=True)
+
+    def _send(self, frame: JupyterFrame, *, control: bool) -> None:
+        """To a process that has just ended nothing is sent: its end is told elsewhere."""
+        if self._channel is not None:
+            with contextlib.suppress(ConnectionLost):
+                self._channel.send(encode_frame(frame.channel, frame.parts), control=control)
+
+    def _taken(self, generation: int, seq: int, size_bytes: int) -> None:
+        if self._channel is None or generation != self._generation:
+            return
+        self._channel.note_taken(seq)
+        self._untaken_bytes += size_bytes
+        if self._untaken_bytes >= ACK_AT_BYTES:
+            self._untaken_bytes = 0
+            self._channel.acknowledge()
+
+    # what the channel tells ---------------------------------------------------------------------------------------
+
+    def frame_received(self, frame: JupyterFrame, seq: int, size_bytes: int) -> None:
+        self._follower.frame_received(frame, functools.partial(self._taken, self._generation, seq, size_bytes))
+
+    def state_changed(self, view: KernelView) -> None:
+        self._follower.view_changed(view)
+
+    def incarnation_changed(self, view: KernelView) -> None:
+        self._generation += 1
+
+    def undeliverable(self) -> None:
+        self._follower.undeliverable()
+
+    def messages_lost(self, count: int) -> None:
+        self._follower.messages_lost(count)
+
+    def connection_changed(self, connected: bool) -> None:
+        (self._connected if connected else self._disconnected).set()
+        (self._disconnected if connected else self._connected).clear()
+
+    def failed(self, error: PerijoveError) -> None:
+        self._forget()
+        self._follower.lost(error)
+
+    def _forget(self) -> None:
+        self._channel = None
+        self._generation += 1
+        self.connection_changed(False)
+
+    # the end ------------------------------------------------------------------------------------------------------
+
+    async def goodbye(self) -> None:
+        """Free the GPU and end the kernel at the broker, as soon as it can be told."""
+        channel = await self._there_is()
+        if channel is None or self._running is None:
+            return
+        if self._has_process or channel.view is None:
+            await self._connected.wait()
+        if not self._connected.is_set():
+            self._running.cancel()
+        await channel.goodbye()
+        await asyncio.wait({self._running})
+
+    async def hand_over(self) -> HandOver | None:
+        """Restart the process, on the GPU it has, and leave the kernel to whoever is started in this one's place."""
+        channel = await self._there_is()
+        if channel is None or self._running is None:
+            return None
+        if self._has_process:
+            await channel.restart()
+        self._running.cancel()
+        await asyncio.wait({self._running})
+        return HandOver(self._kernel_id, self._session)
+
+    async def _there_is(self) -> KernelChannel | None:
+        if self._opening is not None:
+            with contextlib.suppress(PerijoveError):
+                await asyncio.shield(self._opening)
+        return self._channel
