@@ -62,6 +62,13 @@ class RunCommands:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelCommands:
+    """Stop running those commands; ``commands_answered`` then tells how they ended."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class WakeUp:
     """Call ``tick`` when so many seconds have passed; an earlier wish for that is void."""
 
@@ -75,4 +82,15 @@ class ShutDown:
     restart: bool
 
 
-Instruction = ToClient | Publish | ToProcess | Interrupt | Attach | CancelAttach | RunCommands | WakeUp | ShutDown
+Instruction = (
+    ToClient
+    | Publish
+    | ToProcess
+    | Interrupt
+    | Attach
+    | CancelAttach
+    | RunCommands
+    | CancelCommands
+    | WakeUp
+    | ShutDown
+)
