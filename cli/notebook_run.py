@@ -117,7 +117,10 @@ class NotebookRunner:
     async def _work(self) -> None:
         environment = {**os.environ, "PERIJOVE_STATUS": "0", "PERIJOVE_KERNEL_NAME": self._run.kernel_name}
         await self._manager.start_kernel(cwd=str(self._run.directory), env=environment)
-        await self._client.async_start_new_kernel_client()
+        kernel = await self._client.async_start_new_kernel_client()
+        info = await self._client.async_wait_for_reply(kernel.kernel_info())
+        if info is not None:
+            self._run.notebook.metadata["language_info"] = info["content"]["language_info"]
         for index, cell in enumerate(self._run.notebook.cells):
             if not is_code(cell) or self._signal is not None:
                 continue
