@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..commands.cells import gpu_lines
-from ..jupyter_frames import JupyterFrame
+from ..jupyter_frames import JupyterFrame, Part
 from .instructions import Client
 from .messages import Document, document, id_of, type_of
 
@@ -93,7 +93,7 @@ class Outstanding:
             request.client = None
             self._unseen += 1
 
-    def is_unseen(self, parent_header: bytes) -> bool:
+    def is_unseen(self, parent_header: Part) -> bool:
         """Whether a message with this parent comes of one of the front's own requests."""
         if not self._unseen:
             return False
