@@ -90,11 +90,11 @@ class KernelChannel:
         Raises:
             AttachError: why there is none.
             InvalidGpuSpec: the spec cannot be read.
+            VariablesElsewhere: the variables are where no such GPU is; ``restart(gpu)`` gives them up.
         """
-        if self.is_attached:
+        if self.is_attached and gpu is None:
             assert self.view is not None
-            if gpu is None or gpu == self.view.gpu_spec:
-                return self.view
+            return self.view
         request = link.AttachRequest(request_id=new_id("request"), gpu=gpu)
         try:
             await self._request(request)
@@ -108,7 +108,11 @@ class KernelChannel:
         await self._request(link.ReleaseRequest(request_id=new_id("request"), end=end))
 
     async def restart(self, gpu: str | None = None) -> None:
-        """A new process in place of the old one; with ``gpu``, a GPU spec to have from now on, wherever that is."""
+        """A new process in place of the old one.
+
+        ``gpu``: a GPU spec to have from now on, wherever that is. A GPU that is not of it is given back; nothing is
+        attached in its stead: that is for the next ``attach``.
+        """
         await self._request(link.RestartRequest(request_id=new_id("request"), gpu=gpu))
 
     async def set_budget(self, nanodollars: int | None) -> None:

@@ -11,6 +11,7 @@ PerijoveError
 │   ├── InvalidGpuSpec         the GPU spec cannot be read
 │   ├── AttachCancelled        the user left the queue
 │   ├── AttachFailed           the agent could not bind a process to the GPU
+│   ├── VariablesElsewhere     the kernel's variables are on a host that has no such GPU
 │   └── BudgetExhausted        the money set aside is used up
 ├── KernelError
 │   ├── KernelDied             the remote process ended by itself or was killed
@@ -85,6 +86,10 @@ class AttachCancelled(AttachError):
 
 class AttachFailed(AttachError):
     code = "attach_failed"
+
+
+class VariablesElsewhere(AttachError):
+    code = "variables_elsewhere"
 
 
 class BudgetExhausted(AttachError):

@@ -24,6 +24,7 @@ from .clock import Now
 from .lease import HOLDS_GPU, Event
 from .meter import Durations, capped
 from .records import Agent, Kernel
+from .respec import spec_is_met
 from .state import FleetState
 from .wishes import leave_queue, restart_is_done, settle
 
@@ -133,7 +134,8 @@ def process_is_bound(state: FleetState, kernel: Kernel, incarnation: str, now: N
     state.move(kernel, Event.BOUND)
     kernel.quiet_since = None
     state.set_busy(kernel, busy=False, gpu_quiet=True, now=now)
-    if restarted:
+    spec_is_met(kernel)
+    if restarted and kernel.respec_wish is None:
         restart_is_done(state, kernel)
 
 

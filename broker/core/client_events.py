@@ -17,7 +17,7 @@ from ...wire.link import (
 )
 from ...wire.models import KernelState
 from ...wire.versions import PROTOCOL
-from . import budget
+from . import budget, respec
 from . import instructions as do
 from .clock import Now
 from .events import ClientLinkOpened, KernelCreated
@@ -44,6 +44,7 @@ def link_opened(state: FleetState, kernel: Kernel, event: ClientLinkOpened, now:
         state.closes.append(do.CloseLink(kernel.link_id, "another client has linked to this kernel"))
         _forget_requests(kernel)
     kernel.link_id, kernel.away_since = event.link_id, None
+    kernel.session = event.session or kernel.session
     view = state.welcomed[kernel.id] = view_of(kernel, state.policy, now.boot)
     state.tell(kernel, LinkWelcome(protocol=PROTOCOL, version=version, kernel=view))
     if kernel.state is KernelState.QUEUED:
@@ -72,19 +73,13 @@ def _forget_requests(kernel: Kernel) -> None:
 def client_said(state: FleetState, kernel: Kernel, message: FromClient, now: Now) -> None:
     match message:
         case AttachRequest():
-            if message.request_id not in kernel.attaches and _accepts(state, kernel, kernel.attaches):
-                kernel.attaches.append(message.request_id)
-                kernel.queue_abandoned_at = None
-                settle(state, kernel, now)
+            _attach(state, kernel, message, now)
         case CancelRequest():
             _cancel(state, kernel, message.request_id)
         case ReleaseRequest():
             _release(state, kernel, message, now)
         case RestartRequest():
-            if _accepts(state, kernel, kernel.restarts):
-                kernel.restarts.append(message.request_id)
-                kernel.restart_wish = True
-                settle(state, kernel, now)
+            _restart(state, kernel, message, now)
         case BudgetRequest():
             _set_budget(state, kernel, message, now)
         case LocalActivity():
@@ -104,6 +99,34 @@ def _accepts(state: FleetState, kernel: Kernel, requests: list[str]) -> bool:
     if kernel.link_id is not None:
         state.closes.append(do.CloseLink(kernel.link_id, f"over {MOST_REQUESTS} requests of one kind are under way"))
     return False
+
+
+def _attach(state: FleetState, kernel: Kernel, message: AttachRequest, now: Now) -> None:
+    if message.request_id in kernel.attaches or not _accepts(state, kernel, kernel.attaches):
+        return
+    try:
+        if message.gpu is not None:
+            respec.ask_for(state, kernel, message.gpu, now, giving_up=False)
+    except respec.Refused as why:
+        state.reply(kernel, message.request_id, why.code, str(why))
+        return
+    kernel.attaches.append(message.request_id)
+    kernel.queue_abandoned_at = None
+    settle(state, kernel, now)
+
+
+def _restart(state: FleetState, kernel: Kernel, message: RestartRequest, now: Now) -> None:
+    if not _accepts(state, kernel, kernel.restarts):
+        return
+    try:
+        if message.gpu is not None:
+            respec.ask_for(state, kernel, message.gpu, now, giving_up=True)
+    except respec.Refused as why:
+        state.reply(kernel, message.request_id, why.code, str(why))
+        return
+    kernel.restarts.append(message.request_id)
+    kernel.restart_wish = True
+    settle(state, kernel, now)
 
 
 def _cancel(state: FleetState, kernel: Kernel, request_id: str) -> None:

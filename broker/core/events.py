@@ -46,8 +46,11 @@ class KernelDeleted:
 
 @dataclass(frozen=True, slots=True)
 class ClientLinkOpened:
+    """``session``: the Jupyter session that the kernel's messages are to name from its next bind on; "": any."""
+
     kernel_id: str
     link_id: str
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...
             incarnation=kernel.incarnation,
             allowance_s=state.policy.allowance_ms / 1000,
             limit_ms=budget.limit_ms(kernel),
+            session=kernel.session,
         ),
     )
     state.expect(kernel, "bind", request_id, now)

@@ -99,7 +99,12 @@ def _lease_goes_on(
     kernel.keepable = report.keepable
     if kernel.state is KernelState.STARTING:
         if asked == "restart" and report.incarnation == kernel.incarnation:
-            message = Restart(request_id=state.new_id("request"), kernel_id=kernel.id, lease_id=lease.record.id)
+            message = Restart(
+                request_id=state.new_id("request"),
+                kernel_id=kernel.id,
+                lease_id=lease.record.id,
+                session=kernel.session,
+            )
             state.tell_agent(lease.record.agent_id, message)
             state.expect(kernel, "restart", message.request_id, now)
             return True

@@ -125,6 +125,7 @@ class Kernel:
 
     # the client
     link_id: str | None = None
+    session: str = ""  # of the latest client that named one
     away_since: BootMs | None = None
     local_busy_since: BootMs | None = None
 
@@ -134,6 +135,8 @@ class Kernel:
     restarts: list[str] = field(default_factory=list)
     release_wish: Literal["idle", "keep", "end"] | None = None
     restart_wish: bool = False
+    respec_wish: Literal["keep", "end"] | None = None  # the lease is not of the spec: it ends, so may the process
+    spec_before: GpuSpec | None = None  # the spec that was met last, while a new one is not
     pending: Pending | None = None
     asked_at: BootMs = BOOT_ZERO
     queue_abandoned_at: BootMs | None = None  # nobody waits for the place in the queue: until when it is kept

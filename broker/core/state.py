@@ -168,6 +168,7 @@ class FleetState:
             self.await_proof(kernel, replace(record, durations=durations))
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
+        kernel.respec_wish = None
         kernel.released_at = now.boot
         kernel.saving_per_ms = record.nanodollars_per_ms
         self.plan_needed = True

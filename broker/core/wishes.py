@@ -1,7 +1,8 @@
 """What is to be done for one kernel next. Whatever an event changed, ``settle`` takes the next step, one at a time.
 
 A kernel has at most one open question at its agent. Wishes wait until that is answered, and are then met in this order:
-end, release, restart, attach. So crossing messages need no special cases: each answer just leads to the next step.
+end, release, restart, another GPU spec, attach. So crossing messages need no special cases: each answer just leads to
+the next step.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from ...wire.control import End, Release, Restart
 from ...wire.errors import AttachCancelled
 from ...wire.models import KernelState
-from . import budget
+from . import budget, respec
 from . import instructions as do
 from .clock import Now
 from .lease import Event
@@ -27,6 +28,9 @@ def settle(state: FleetState, kernel: Kernel, now: Now) -> None:
     if kernel.release_wish is not None and not _release_done(state, kernel, now):
         return
     if kernel.restart_wish and not _restart_done(state, kernel, now):
+        return
+    if kernel.respec_wish is not None and kernel.lease is not None:
+        _ask_for_room(state, kernel, now)
         return
     if kernel.attaches:
         _attach(state, kernel, now)
@@ -60,11 +64,18 @@ def _release_done(state: FleetState, kernel: Kernel, now: Now) -> bool:
 def _restart_done(state: FleetState, kernel: Kernel, now: Now) -> bool:
     connected = state.link_of(kernel.agent_id) is not None
     if kernel.lease is not None:
-        if connected:
+        if connected and kernel.respec_wish is not None:
+            _ask_end(state, kernel, now)
+        elif connected:
             if kernel.state is KernelState.ATTACHED:
                 state.move(kernel, Event.RESTARTED)
             request_id = state.new_id("request")
-            message = Restart(request_id=request_id, kernel_id=kernel.id, lease_id=kernel.lease.record.id)
+            message = Restart(
+                request_id=request_id,
+                kernel_id=kernel.id,
+                lease_id=kernel.lease.record.id,
+                session=kernel.session,
+            )
             state.tell_agent(kernel.lease.record.agent_id, message)
             state.expect(kernel, "restart", request_id, now)
         return False
@@ -80,6 +91,16 @@ def _restart_done(state: FleetState, kernel: Kernel, now: Now) -> bool:
 def restart_is_done(state: FleetState, kernel: Kernel, code: str = "", message: str = "") -> None:
     kernel.restart_wish, kernel.notice = False, message
     state.answer_all(kernel, kernel.restarts, code, message)
+
+
+def _ask_for_room(state: FleetState, kernel: Kernel, now: Now) -> None:
+    """The lease is not what the kernel's spec asks for any more: it ends first."""
+    if state.link_of(kernel.agent_id) is None:
+        return
+    if kernel.respec_wish == "end":
+        _ask_end(state, kernel, now)
+    else:
+        _ask_release(state, kernel, now)
 
 
 def _attach(state: FleetState, kernel: Kernel, now: Now) -> None:
@@ -133,6 +154,7 @@ def leave_queue(state: FleetState, kernel: Kernel, code: str, message: str) -> N
     """Answer all waiting attaches with why there is no GPU, and be as before."""
     state.answer_all(kernel, kernel.attaches, code, message)
     kernel.queue_reason = ""
+    respec.refused(kernel, code)
     if kernel.state is KernelState.QUEUED:
         state.move(kernel, Event.LEFT_QUEUE)
 
@@ -145,6 +167,7 @@ def end_kernel(state: FleetState, kernel: Kernel, now: Now, why: str) -> None:
     state.answer_all(kernel, kernel.releases)
     state.answer_all(kernel, kernel.restarts)
     kernel.release_wish, kernel.restart_wish, kernel.pending = None, False, None
+    kernel.respec_wish = None
     state.move(kernel, Event.ENDED)
     state.out += (do.ForgetKernel(kernel.id), do.DropRoute(kernel.id))
     if kernel.link_id is not None:

@@ -16,7 +16,7 @@ from .link import Link, LinkClosed
 async def run_client_link(broker: Broker, link: Link, kernel_id: str, hello: str) -> None:
     """Serve a client from its first message to its last."""
     try:
-        _check_hello(hello, broker.version)
+        session = _check_hello(hello, broker.version).session
         if broker.fleet.kernel(kernel_id) is None:
             raise KernelNotFound(f"there is no kernel {kernel_id} here; it may have been ended elsewhere")
     except PerijoveError as error:
@@ -25,7 +25,7 @@ async def run_client_link(broker: Broker, link: Link, kernel_id: str, hello: str
         return
     broker.links[link.id] = link
     broker.relay.client_link_opened(kernel_id, link)
-    broker.happen(ClientLinkOpened(kernel_id, link.id))
+    broker.happen(ClientLinkOpened(kernel_id, link.id, session))
     try:
         while True:
             message = await link.receive()
@@ -46,7 +46,7 @@ async def run_client_link(broker: Broker, link: Link, kernel_id: str, hello: str
         broker.happen(ClientLinkClosed(kernel_id, link.id))
 
 
-def _check_hello(text: str, version: str) -> None:
+def _check_hello(text: str, version: str) -> ClientHello:
     try:
         hello = from_client.validate_json(text)
     except ValidationError:
@@ -54,3 +54,4 @@ def _check_hello(text: str, version: str) -> None:
     if not isinstance(hello, ClientHello):
         raise IncompatibleVersion("the first message of a link must be a hello with the protocol's version")
     check_compatible(hello.protocol, who="the client", program_version=version)
+    return hello

@@ -19,6 +19,7 @@ from .world import SimClient, World, make_gpus
 MOST_KERNELS = 5
 index = st.integers(0, 10_000)
 DEAREST = 2 * 1097  # nano-dollars per millisecond: two H100s
+respecs = st.sampled_from(["H100", "H100:2", "T4", "T4|H100", "any", "40GB", "cpu", "B200", "nonsense?"])
 budgets = st.sampled_from([None, *(seconds * 1_000 * 1097 for seconds in (0, 2, 10, 40, 100))])
 
 
@@ -94,6 +95,16 @@ class EveryOrder(RuleBasedStateMachine):
     def restart(self, choice: int) -> None:
         if client := self._client(choice):
             client.ask(link.RestartRequest)
+
+    @rule(choice=index, spec=respecs)
+    def attach_another(self, choice: int, spec: str) -> None:
+        if client := self._client(choice):
+            self.world.attach(client, spec)
+
+    @rule(choice=index, spec=respecs)
+    def restart_on_another(self, choice: int, spec: str) -> None:
+        if client := self._client(choice):
+            client.ask(link.RestartRequest, gpu=spec)
 
     @rule(choice=index)
     def goodbye(self, choice: int) -> None:
@@ -196,6 +207,11 @@ class EveryOrder(RuleBasedStateMachine):
             assert kernel.state is not KernelState.DETACHED or kernel.incarnation is None
         open_leases = {k.lease.record.id for k in self.world.fleet.kernels.values() if k.lease is not None}
         assert open_leases == self.world.ledger.open.keys()
+
+    @invariant()
+    def a_lease_that_is_not_wanted_as_it_is_ends(self) -> None:
+        for kernel in self.world.fleet.living_kernels():
+            assert kernel.respec_wish is None or kernel.lease is not None
 
     @invariant()
     def nobody_pays_more_than_a_second_over_the_budget(self) -> None:

@@ -345,13 +345,13 @@ class SimClient:
     asked: dict[str, str] = field(default_factory=dict)  # request on the open link → what it was
     answers: dict[str, link.Reply] = field(default_factory=dict)
 
-    def open(self) -> None:
+    def open(self, session: str = "") -> None:
         """Connect; what was asked before and not answered counts as asked no more: a real client would ask again."""
         self.asked.clear()
         self.link_id = self.world.new_id("clientlink")
         self.world.links.add(self.link_id)
         self.world.clients_by_link[self.link_id] = self
-        self.world.happen(ClientLinkOpened(self.kernel_id, self.link_id))
+        self.world.happen(ClientLinkOpened(self.kernel_id, self.link_id, session))
 
     def close(self) -> None:
         if self.link_id is not None:
@@ -387,6 +387,20 @@ class SimClient:
                 if self.world.strict and not message.code and message.request_id in self.world.attach_ids:
                     assert self.view is not None
                     assert self.view.state is KernelState.ATTACHED
+                    if message.request_id in self.world.respec_ids:
+                        self._has_what_it_asked_for(self.view)
+
+    def _has_what_it_asked_for(self, view: KernelView) -> None:
+        spec = parse_gpu_spec(view.gpu_spec)
+        assert view.gpus is not None
+        if spec.is_cpu:
+            assert not view.gpus.uuids
+            return
+        gpus = [gpu for agent in self.world.agents.values() for gpu in agent.gpus if gpu.uuid in view.gpus.uuids]
+        assert any(
+            len(gpus) == choice.count and all(choice.accepts(gpu.model, gpu.memory_bytes) for gpu in gpus)
+            for choice in spec.choices
+        )
 
 
 @dataclass
@@ -457,6 +471,7 @@ class World:
         self.agents: dict[str, SimAgent] = {}
         self.ledger = SimLedger()
         self.attach_ids: set[str] = set()
+        self.respec_ids: set[str] = set()
         self.routes: dict[str, do.SetRoute] = {}
         self.binds = 0
         self.fleet = Fleet(self.policy, PRICES, self.new_id, self.now, "1")
@@ -484,11 +499,13 @@ class World:
             client.open()
         return client
 
-    def attach(self, client: SimClient) -> str:
+    def attach(self, client: SimClient, gpu: str | None = None) -> str:
         request_id = self.new_id("ask")
         self.attach_ids.add(request_id)
+        if gpu is not None:
+            self.respec_ids.add(request_id)
         client.asked[request_id] = "AttachRequest"
-        client.say(link.AttachRequest(request_id=request_id))
+        client.say(link.AttachRequest(request_id=request_id, gpu=gpu))
         return request_id
 
     def attached(self, spec: str = "H100", user: str = "ada", *, budget: int | None = None) -> SimClient:
