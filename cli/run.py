@@ -152,7 +152,7 @@ def report(ending: Ending, output: Path, notebook: NotebookNode) -> None:
             raise NotebookFailed(message, 128 + (ending.signal or 0))
         case Status.ERROR:
             shown = cell_traceback(notebook, ending.failed_cell) if ending.failed_cell else ""
-            if shown:
+            if "\n" in shown.strip():  # an error of ours is one line, which is said below
                 print(shown if sys.stderr.isatty() else _COLOURS.sub("", shown), file=sys.stderr)
             where = f"cell {ending.failed_cell} failed: " if ending.failed_cell else ""
             raise NotebookFailed(f"{where}{error_text(ending.error)}; {output} has what came until then")

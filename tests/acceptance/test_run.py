@@ -170,6 +170,25 @@ def test_no_such_gpu_is_said_in_one_line(perijove_env: dict[str, str], write):
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("perijove: cell 1 failed: NoSuchGpu: ")
     assert "B200" in last
+    assert done.stderr.count("NoSuchGpu") == 1
+
+
+def test_ctrl_c_leaves_the_queue(own_env: dict[str, str], write, tmp_path: Path):
+    begun = tmp_path / "begun"
+    holding = write(f"open({str(begun)!r}, 'w').close()\nimport time; time.sleep(600)")
+    with running(own_env, holding, "--gpu", "H100:2", "-o", tmp_path / "holding.ipynb") as holder:
+        wait_until(begun.exists, within_s=60)
+        with running(own_env, holding, "--gpu", "H100", "-o", tmp_path / "waiting.ipynb") as waiter:
+            wait_until(lambda: "queued" in perijove(own_env, "status", "--json"))
+            waiter.send_signal(signal.SIGINT)
+            told, said = waiter.communicate(timeout=60)
+        assert waiter.returncode == 130, said
+        assert "no GPU was used" in told
+        assert read(tmp_path / "waiting.ipynb").metadata["perijove"]["cost_nanodollars"] == 0
+        holder.send_signal(signal.SIGTERM)
+        _, said = holder.communicate(timeout=60)
+    assert holder.returncode == 128 + signal.SIGTERM, said
+    assert held_gpus(own_env) == 0
 
 
 def test_many_prints_are_one_output(perijove_env: dict[str, str], write, tmp_path: Path):
