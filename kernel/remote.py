@@ -278,12 +278,10 @@ class Remote:
     async def hand_over(self) -> HandOver | None:
         """Restart the process, on the GPU it has, and leave the kernel to whoever is started in this one's place."""
         channel = await self._there_is()
-        if channel is None or self._running is None:
+        if channel is None:
             return None
         if self._has_process:
             await channel.restart()
-        self._running.cancel()
-        await asyncio.wait({self._running})
         return HandOver(self._kernel_id, self._session)
 
     async def _there_is(self) -> KernelChannel | None:

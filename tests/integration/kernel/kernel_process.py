@@ -122,3 +122,58 @@ def output_of(client: BlockingKernelClient, message_id: str, timeout_s: float = 
         if message["parent_header"].get("msg_id") == message_id:
             messages.append(message)
     return messages
+
+
+def perijove(environment: dict[str, str], *arguments: str) -> str:
+    """Run the ``perijove`` command; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "perijove.cli", *arguments],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kernels_at_broker(environment: dict[str, str]) -> list[dict[str, Any]]:
+    return list(json.loads(perijove(environment, "status", "--json"))["kernels"])
+
+
+def until(condition: Any, what: str, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Cell:
+    reply: dict[str, Any]
+    messages: list[dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """What it printed and its result."""
+        parts = []
+        for message in self.messages:
+            content = message["content"]
+            parts.append(content.get("text") or content.get("data", {}).get("text/plain", ""))
+        return "".join(part for part in parts if part)
+
+    @property
+    def error(self) -> str:
+        content = self.reply["content"]
+        return f"{content['ename']}: {content['evalue']}" if content["status"] == "error" else ""
+
+    @property
+    def count(self) -> int:
+        return int(self.reply["content"]["execution_count"])
+
+
+def run_cell(client: BlockingKernelClient, code: str, timeout_s: float = 60.0, **options: Any) -> Cell:
+    message_id = client.execute(code, **options)
+    reply = answer_of(client, message_id, timeout_s)
+    return Cell(reply, output_of(client, message_id, timeout_s))
