@@ -131,7 +131,8 @@ class Kernels:
                 self.allowances.grant(command.lease_id, command.allowance_s, received_ns)
                 self.limit({command.lease_id: command.limit_ms})
                 self.new_allowance.set()
-                await process.bind(hold.environment, self._premises.working_directory(kernel.kernel_id))
+                directory = self._premises.working_directory(kernel.kernel_id)
+                await process.bind(hold.environment, directory, command.session)
                 if not process.alive:
                     raise ProcessGone("the kernel's process ended while it was being attached")
             except (PerijoveError, OSError, TimeoutError) as error:
@@ -161,7 +162,8 @@ class Kernels:
             try:
                 await self._end_process(kernel)
                 process = await self._process_for(kernel, None)
-                await process.bind(lease.hold.environment, self._premises.working_directory(kernel.kernel_id))
+                directory = self._premises.working_directory(kernel.kernel_id)
+                await process.bind(lease.hold.environment, directory, command.session)
             except (PerijoveError, OSError, TimeoutError) as error:
                 await self._bind_failed(kernel, command, None, lease, error)
                 return
@@ -421,7 +423,7 @@ class Kernels:
         if not kernel.use.keepable:
             return "the kernel was using the GPU"
         try:
-            await process.bind({**BLANK_DEVICES, "PERIJOVE_SIMULATED_GPU": None}, None)
+            await process.bind({**BLANK_DEVICES, "PERIJOVE_SIMULATED_GPU": None})
         except (KernelStartFailed, OSError):  # a TimeoutError is one
             return "the kernel did not answer"
         return ""

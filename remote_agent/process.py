@@ -200,17 +200,22 @@ class KernelProcess:
         session: str = reply["header"]["session"]
         return session
 
-    async def bind(self, environment: dict[str, str | None], directory: Path | None) -> None:
-        """Tell the kernel its devices (and its directory).
+    async def bind(self, environment: dict[str, str | None], directory: Path | None = None, session: str = "") -> None:
+        """Tell the kernel its devices (and its directory, and the Jupyter session that its messages are to name).
 
         Raises:
             TimeoutError: when its control thread does not answer.
             KernelStartFailed: when it could not do so.
         """
-        content = {"environment": environment, "directory": None if directory is None else str(directory)}
+        content = {
+            "environment": environment,
+            "directory": None if directory is None else str(directory),
+            "session": session,
+        }
         reply = await self.channel.request("control", "perijove_bind_request", content, BIND_TIMEOUT_S)
         if reply["content"].get("status") != "ok":
             raise KernelStartFailed(f"the kernel could not be set up: {reply['content'].get('evalue', '')}")
+        self._session = session or self._session
         self._served = True
 
     def wake_up(self) -> None:

@@ -70,6 +70,8 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
                     os.environ[name] = value
             if directory := request.get("directory"):
                 os.chdir(directory)
+            if session := request.get("session"):
+                self.session.session = session
         except (OSError, KeyError, ValueError) as error:
             content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
         self.session.send(stream, "perijove_bind_reply", content, parent, ident)

@@ -151,6 +151,7 @@ class FakeBroker:
         incarnation: str | None = None,
         gpus: list[str] | None = None,
         limit_ms: int | None = None,
+        session: str = "",
     ):
         """Bind a kernel and connect a client to it; answers (kernel id, client)."""
         kernel_id = kernel_id or str(uuid.uuid4())
@@ -168,6 +169,7 @@ class FakeBroker:
                 incarnation=incarnation,
                 allowance_s=self.allowance_s,
                 limit_ms=limit_ms,
+                session=session,
             )
         )
         bound = await self.until(Bound, lambda message: message.request_id == request_id)
