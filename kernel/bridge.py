@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..wire.errors import PerijoveError
+from ..wire.errors import AttachCancelled, PerijoveError
 from ..wire.front.instructions import (
     Attach,
     CancelAttach,
@@ -29,6 +29,7 @@ from ..wire.front.messages import type_of
 from ..wire.jupyter_frames import JupyterFrame
 
 if TYPE_CHECKING:
+    from ..wire.front.answers import CommandAnswer
     from ..wire.front.front import Front
     from ..wire.models import KernelView
     from .hand_over import HandOver
@@ -201,7 +202,23 @@ class Bridge:
         self._carry_out(self._front.attach_answered(error, self._loop.time()))
 
     async def _run_commands(self, token: str, lines: Sequence[str]) -> None:
-        raise NotImplementedError
+        """What ``%gpu`` lines came to is told whatever ends them."""
+        answers: list[CommandAnswer] = []
+        error: BaseException | None = None
+        try:
+            remote = await self.remote()
+            from .commands import run_lines  # with what it needs it takes longer than a kernel's start
+
+            await run_lines(lines, remote, answers)
+        except asyncio.CancelledError:
+            error = AttachCancelled("interrupted; what the broker had not done yet is not done")
+        except PerijoveError as problem:
+            error = problem
+        except Exception as problem:
+            log.exception("a %%gpu line failed")
+            error = PerijoveError(f"the line failed by a mistake of Perijove's: {problem!r}")
+        self._commands.pop(token, None)
+        self._carry_out(self._front.commands_answered(token, answers, error, self._loop.time()))
 
     # the end ------------------------------------------------------------------------------------------------------
 

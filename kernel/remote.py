@@ -14,6 +14,7 @@ import contextlib
 import functools
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -68,6 +69,7 @@ class Remote:
         self._running: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[KernelChannel | None] | None = None
         self._kernel_id = ""
+        self._kernel_ids: list[str] = []
         self._connected = asyncio.Event()
         self._disconnected = asyncio.Event()
         self._asked_for = 0  # by how many, right now
@@ -118,6 +120,7 @@ class Remote:
                 self._kernel_id = await broker.create_kernel(
                     self._kernel_name(), self.gpu_spec, idle_timeout=wished_idle_timeout_s(self._environ)
                 )
+        self._kernel_ids.append(self._kernel_id)
         found = [address]
 
         async def find_again() -> BrokerAddress:
@@ -206,6 +209,52 @@ class Remote:
         if self._channel is not None and self._running is not None and not self._connected.is_set():
             self._running.cancel()
             self._running = asyncio.create_task(self._channel.run())
+
+    # what %gpu lines want -----------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> KernelView | None:
+        return self._channel.view if self._channel is not None else None
+
+    @property
+    def view_age_s(self) -> float:
+        """How long ago the broker spoke of the kernel."""
+        return time.monotonic() - self._channel.viewed_at if self._channel is not None else 0.0
+
+    @property
+    def kernel_ids(self) -> list[str]:
+        """All that this kernel has been at brokers, for its bill."""
+        return list(self._kernel_ids)
+
+    async def broker(self) -> BrokerClient:
+        """To be closed by whoever asks; an embedded broker is started."""
+        return BrokerClient(await find_broker(self._environ))
+
+    async def attach_in_s(self, gpu: str | None) -> float | None:
+        """Attach; how long that took, or None when there was nothing to do."""
+        before = self._lease_id
+        started = time.monotonic()
+        await self.attach(gpu)
+        return None if before is not None and self._lease_id == before else time.monotonic() - started
+
+    @property
+    def _lease_id(self) -> str | None:
+        view = self.view
+        return view.lease.id if view is not None and view.lease is not None else None
+
+    async def release(self) -> None:
+        """Give the GPU back, if there is one."""
+        if self._channel is not None and self._has_process:
+            await self._channel.release()
+
+    async def restart(self, gpu: str | None) -> None:
+        """A new process, of another spec if one is given; where there is none, only the spec changes."""
+        if self._channel is not None and self._channel.view is not None:
+            await self._channel.restart(gpu)
+        self.gpu_spec = gpu or self.gpu_spec
+
+    async def set_budget(self, nanodollars: int | None) -> None:
+        await (await self.opened()).set_budget(nanodollars)
 
     # messages -----------------------------------------------------------------------------------------------------
 

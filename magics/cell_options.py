@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from ..wire.commands.budget import read_amount
 from ..wire.errors import UsageError
 from ..wire.gpu_spec import GpuSpec, parse_gpu_spec
-from .budget import read_amount
 
 OPTIONS = {
     "--in": "names to send (comma-separated), instead of those the cell reads",

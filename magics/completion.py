@@ -7,6 +7,7 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, completion_matcher
 
+from ..wire.commands.run import COMMANDS
 from .cell_options import OPTIONS
 from .gpu_magics import GpuMagics
 
@@ -24,7 +25,7 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
     if cell == "%%":
         choices = [*OPTIONS] if before else [*_specs(magics), *OPTIONS]
     elif not before:
-        choices = [*magics._commands()]
+        choices = [*COMMANDS]
     elif before[0] == "attach":
         choices = _specs(magics)
     elif before[0] in ("get", "put"):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..wire.commands.describing import describe_gpus
 from ..wire.errors import PerijoveError
 from ..wire.models import KernelState, KernelView
 from ..wire.values.parcel import Parcel
@@ -21,7 +22,6 @@ from .cell_run import CellRun
 from .comms import CommRelay
 from .kernel_link import KernelLink, fresh
 from .messages import Message, make_frame, new_header, parse
-from .status_line import describe_gpus
 
 if TYPE_CHECKING:
     from .notebook import Notebook

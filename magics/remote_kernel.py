@@ -9,6 +9,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from ..wire.commands.budget import left_text, used_up_text
+from ..wire.commands.describing import describe_gpus
 from ..wire.errors import (
     AttachCancelled,
     BudgetExhausted,
@@ -23,12 +25,10 @@ from ..wire.errors import (
 )
 from ..wire.models import KernelState, KernelView
 from ..wire.values.parcel import Parcel
-from .budget import left_text, used_up_text
 from .cell_run import CellRun
 from .kernel_link import TICK_S, KernelLink
 from .relay import Relay
 from .remote_errors import remote_error
-from .status_line import describe_gpus
 from .variables import VariableSync
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..widgets.html_text import html_text
+from ..wire.commands.describing import release_text
+from ..wire.html_text import html_text
 from ..wire.models import KernelView
 from ..wire.money import cost_nanodollars, format_dollars
 
@@ -45,20 +46,6 @@ def cell_status(view: KernelView, gpus: str, attach_s: float | None, ran_ms: int
     parts.extend(notices)
     facts = {"gpu": gpus, "ran_ms": ran_ms, "simulated": simulated, "cost_nanodollars": cost}
     return StatusLine(" · ".join(parts), facts)
-
-
-def release_text(view: KernelView) -> str:
-    """When the GPU goes back, and whether the variables stay."""
-    kept = "variables kept" if view.keeps_state else "variables lost then; `%gpu get` brings them home"
-    return f"released {view.idle_timeout_s:g} s after the last cell, {kept}"
-
-
-def describe_gpus(view: KernelView) -> str:
-    """``H100``, ``2 × H100``, ``H100 (simulated)``."""
-    if view.gpus is None:
-        return view.gpu_spec
-    count = f"{view.gpus.count} × " if view.gpus.count > 1 else ""
-    return f"{count}{view.gpus.model}{' (simulated)' if view.gpus.simulated else ''}"
 
 
 def show_status_line(outputs: Outputs, line: StatusLine) -> None:

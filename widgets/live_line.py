@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .html_text import html_text
+from ..wire.html_text import html_text
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

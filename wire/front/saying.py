@@ -5,10 +5,10 @@ A request's answer is: ``busy``, then its output, its reply, and ``idle``; all w
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
+from ..html_text import html_text
 from ..jupyter_frames import JupyterFrame, Part
 from .instructions import Instruction, Publish, ToClient
 from .messages import Writer
@@ -90,7 +90,7 @@ class Saying:
         """Something that the user must know, such as lost variables."""
         data = {
             "text/plain": sentence,
-            "text/html": f'<div style="{_NOTICE_STYLE}">{html.escape(sentence)}</div>',
+            "text/html": f'<div style="{_NOTICE_STYLE}">{html_text(sentence)}</div>',
         }
         content = {"data": data, "metadata": {"perijove": {"role": "notice"}}, "transient": {}}
         self.publish("display_data", content, parent)

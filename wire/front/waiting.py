@@ -6,9 +6,9 @@ programs find it in the notebook afterwards.
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
+from ..html_text import html_text
 from ..states import KernelState
 from .instructions import WakeUp
 from .requests import Request
@@ -63,7 +63,7 @@ class WaitingLine:
             return
         self._shown = text
         content = {
-            "data": {"text/plain": text, "text/html": f'<div style="{_STYLE}">{html.escape(text)}</div>'},
+            "data": {"text/plain": text, "text/html": f'<div style="{_STYLE}">{html_text(text)}</div>'},
             "metadata": {"perijove": {"role": "waiting"}},
             "transient": {"display_id": f"perijove-{self._request.id}"},
         }

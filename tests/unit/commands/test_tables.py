@@ -1,6 +1,6 @@
 """``%gpu list`` and ``%gpu bill``."""
 
-from perijove.magics.tables import Table, bill_table, gpu_table
+from perijove.wire.commands.tables import Table, bill_table, gpu_table
 from perijove.wire.models import Bill, BillLine
 
 GPU = {"model": "H100", "agent_name": "host-a", "memory_bytes": 80 * 2**30, "price_microdollars_per_second": 1097}

@@ -1,8 +1,8 @@
 """A budget as the notebook reads and shows it."""
 
 import pytest
-from perijove.magics.budget import budget_text, left_text, read_amount, spent_now, used_up_text
 from perijove.magics.cell_options import parse_cell_line
+from perijove.wire.commands.budget import budget_text, left_text, read_amount, spent_now, used_up_text
 from perijove.wire.errors import UsageError
 from perijove.wire.models import GrantedGpus, KernelState, KernelView, LeaseView
 

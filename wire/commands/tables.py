@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..widgets.html_text import html_text
-from ..wire.models import Bill
-from ..wire.money import cost_nanodollars, format_dollars
+from ..html_text import html_text
+from ..models import Bill
+from ..money import cost_nanodollars, format_dollars
 
 SECONDS_PER_HOUR_MS = 3_600_000
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ..wire.errors import UsageError
-from ..wire.models import KernelState, KernelView
-from ..wire.money import MOST_BUDGET_NANODOLLARS, dollars_to_nanodollars, format_dollars
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..money import MOST_BUDGET_NANODOLLARS, dollars_to_nanodollars, format_dollars
+from ..states import KernelState
+
+if TYPE_CHECKING:
+    from ..models import KernelView
 
 
 def read_amount(text: str, where: str) -> int:
@@ -45,13 +50,13 @@ def budget_text(name: str, view: KernelView, age_s: float) -> str:
     return f"{name}: {left_text(view, age_s)}, {spent}"
 
 
-def used_up_text(view: KernelView, *, stopped: bool) -> str:
+def used_up_text(view: KernelView, *, stopped: bool, cell: str = "%%gpu cell") -> str:
     """Why the GPU went back, and the cell with it if it was ``stopped``, in plain words."""
     budget = format_dollars(view.budget_nanodollars or 0) + _simulated(view)
     kept = "are kept" if view.state is KernelState.SUSPENDED else "are lost"
     return (
         f"this kernel's budget of {budget} is used up, so {'the cell was stopped and ' if stopped else ''}"
-        f"the GPU released; the variables over there {kept}. `%gpu budget AMOUNT` raises it for the next %%gpu cell"
+        f"the GPU released; the variables over there {kept}. `%gpu budget AMOUNT` raises it for the next {cell}"
     )
 
 

@@ -1,0 +1,206 @@
+"""``%gpu`` lines, run: one table of commands for every place where they can be written."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ..errors import PerijoveError, UsageError
+from ..front.answers import CommandAnswer
+from ..gpu_spec import parse_gpu_spec
+from ..states import KernelState
+from .budget import budget_text, left_text, read_amount
+from .describing import describe_gpus, release_text
+from .status import HEADINGS, status_row
+from .surroundings import CommandedKernel, Surroundings
+from .tables import Table, bill_table, gpu_table
+
+NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
+%gpu list            the GPUs there are, free and busy, and their prices
+%gpu attach SPEC     have the GPU now, so that the next %%gpu cell starts at once
+%gpu release         give it back now; variables are kept where that is possible
+%gpu interrupt       interrupt what runs over there
+%gpu restart         a new process over there; its variables are gone
+%gpu bill            what this notebook has cost
+%gpu budget 5.00     what the kernel used last may cost altogether; `none` for no limit, nothing to see what is left
+%gpu get NAME…       bring the full values of variables here
+%gpu put NAME…       send variables there
+%gpu help            this text; %%gpu? tells about cells
+"""
+KERNEL_HELP = """%gpu                 what this kernel does
+%gpu list            the GPUs there are, free and busy, and their prices
+%gpu attach          have the GPU now, so that the next cell starts at once
+%gpu attach SPEC     another GPU from now on: H100, H100:2, H100|A100, 40GB, any, cpu
+%gpu release         give it back now; variables are kept where that is possible
+%gpu restart         a new process; all variables are gone. `%gpu restart SPEC`: on another GPU
+%gpu bill            what this kernel has cost; `%gpu bill --all` everything of yours
+%gpu budget 5.00     what this kernel may cost altogether; `none` for no limit, nothing to see what is left
+%gpu help            this text
+Cells attach the GPU by themselves; cells of only such lines need none.
+"""
+LATER = ("env", "monitor", "replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``text`` is printed; ``table`` is the line's value."""
+
+    text: str = ""
+    table: Table | None = None
+
+    @property
+    def answer(self) -> CommandAnswer:
+        if self.table is None:
+            return CommandAnswer(self.text)
+        return CommandAnswer(self.text, {"text/plain": repr(self.table), "text/html": self.table._repr_html_()})
+
+
+async def run_command(line: str, surroundings: Surroundings) -> Outcome:
+    """Run what stands behind ``%gpu``.
+
+    Raises:
+        UsageError: when it cannot be read.
+        PerijoveError: when it could not be done.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%gpu: the line cannot be read ({error}); see %gpu help") from None
+    name, arguments = (words[0], words[1:]) if words else ("status", [])
+    command = COMMANDS.get(name)
+    if command is None:
+        if name in LATER:
+            raise UsageError(f"%gpu {name} is not available in this version")
+        raise UsageError(f"%gpu: there is no command {name!r}; see %gpu help")
+    return await command(surroundings, arguments)
+
+
+async def _status(here: Surroundings, arguments: list[str]) -> Outcome:
+    rows = [
+        [kernel.name, *status_row(kernel.view, kernel.view_age_s, _budget_left(kernel))]
+        for kernel in here.kernels.values()
+    ]
+    nothing = "nothing is attached and nothing is billed; put %%gpu H100 above a cell, or see %gpu list"
+    return Outcome(table=Table(HEADINGS, rows, "" if rows else nothing))
+
+
+def _budget_left(kernel: CommandedKernel) -> str:
+    return left_text(kernel.view, kernel.view_age_s) if kernel.view is not None else ""
+
+
+async def _list(here: Surroundings, arguments: list[str]) -> Outcome:
+    try:
+        gpus, url = await here.gpus()
+    except PerijoveError as error:
+        return Outcome(table=Table([], [], f"no GPUs to list: {error}"))
+    return Outcome(table=gpu_table(gpus, url))
+
+
+async def _attach(here: Surroundings, arguments: list[str]) -> Outcome:
+    if len(arguments) > 1:
+        raise UsageError("%gpu attach takes one GPU spec, like %gpu attach H100")
+    spec = parse_gpu_spec(arguments[0]) if arguments else None
+    kernel = here.kernel_for(spec)
+    attach_s = await kernel.attach(str(spec) if spec is not None and here.is_gpu_kernel else None)
+    view = kernel.view
+    assert view is not None  # it is attached
+    how = "was attached already" if attach_s is None else f"attached in {attach_s:.2f} s"
+    after = release_text(view, at_home="") if here.is_gpu_kernel else release_text(view)
+    return Outcome(f"{describe_gpus(view)} {how}; {after}\n")
+
+
+async def _release(here: Surroundings, arguments: list[str]) -> Outcome:
+    text = ""
+    for kernel in _chosen(here, arguments):
+        had_process = kernel.view is not None and kernel.view.incarnation is not None
+        await kernel.release()
+        kept = kernel.view is not None and kernel.view.state is KernelState.SUSPENDED
+        if here.is_gpu_kernel and not had_process:
+            text += f"{kernel.name} holds no GPU; nothing is billed\n"
+        else:
+            text += f"{kernel.name} released; {'variables kept' if kept else 'its variables are gone'}\n"
+    return Outcome(text)
+
+
+async def _interrupt(here: Surroundings, arguments: list[str]) -> Outcome:
+    for kernel in _chosen(here, arguments):
+        await kernel.interrupt()
+    return Outcome()
+
+
+async def _restart(here: Surroundings, arguments: list[str]) -> Outcome:
+    spec = None
+    if here.is_gpu_kernel:
+        if len(arguments) > 1:
+            raise UsageError("%gpu restart takes one GPU spec or nothing, like %gpu restart A100")
+        spec, arguments = str(parse_gpu_spec(arguments[0])) if arguments else None, []
+    text = ""
+    for kernel in _chosen(here, arguments):
+        await kernel.restart(spec)
+        text += f"{kernel.name} restarted; its variables are gone\n"
+    return Outcome(text)
+
+
+async def _bill(here: Surroundings, arguments: list[str]) -> Outcome:
+    if arguments not in ([], ["--all"]):
+        raise UsageError("%gpu bill shows this notebook's bill, %gpu bill --all everything of yours")
+    return Outcome(table=bill_table(await here.bill(everything=bool(arguments))))
+
+
+async def _budget(here: Surroundings, arguments: list[str]) -> Outcome:
+    kernel = _one_kernel(here, "budget")
+    if len(arguments) > 1:
+        raise UsageError("%gpu budget takes one amount of dollars, like %gpu budget 5.00, or none")
+    if arguments:
+        await kernel.set_budget(None if arguments[0] == "none" else read_amount(arguments[0], "%gpu budget"))
+    if kernel.view is None:
+        return Outcome(f"{kernel.name} has no budget and has cost nothing; `%gpu budget 5.00` sets one\n")
+    return Outcome(budget_text(kernel.name, kernel.view, kernel.view_age_s) + "\n")
+
+
+async def _get(here: Surroundings, arguments: list[str]) -> Outcome:
+    _one_kernel(here, "get")
+    await here.get(arguments)
+    return Outcome()
+
+
+async def _put(here: Surroundings, arguments: list[str]) -> Outcome:
+    _one_kernel(here, "put")
+    await here.put(arguments)
+    return Outcome()
+
+
+async def _help(here: Surroundings, arguments: list[str]) -> Outcome:
+    return Outcome(KERNEL_HELP if here.is_gpu_kernel else NOTEBOOK_HELP)
+
+
+def _one_kernel(here: Surroundings, command: str) -> CommandedKernel:
+    if here.latest is None:
+        raise UsageError(f"%gpu {command}: nothing has run remotely yet; run a %%gpu cell first")
+    return here.latest
+
+
+def _chosen(here: Surroundings, arguments: list[str]) -> list[CommandedKernel]:
+    """The kernels that a command names, or all of this notebook."""
+    kernels = here.kernels
+    for name in arguments:
+        if name not in kernels:
+            raise UsageError(f"this notebook has no kernel {name!r}; it has {', '.join(kernels) or 'none'}")
+    return [kernels[name] for name in arguments] if arguments else list(kernels.values())
+
+
+Command = Callable[[Surroundings, list[str]], Awaitable[Outcome]]
+COMMANDS: dict[str, Command] = {
+    "status": _status,
+    "list": _list,
+    "attach": _attach,
+    "release": _release,
+    "interrupt": _interrupt,
+    "restart": _restart,
+    "bill": _bill,
+    "budget": _budget,
+    "get": _get,
+    "put": _put,
+    "help": _help,
+}
