@@ -11,8 +11,8 @@ _ATTRIBUTE = "_perijove_magics"
 
 
 def load(shell: InteractiveShell) -> None:
-    """Register the magics in a shell. Loading twice is loading once."""
-    if getattr(shell, _ATTRIBUTE, None) is not None:
+    """Register the magics in a shell. Loading twice is loading once; a kernel on a GPU has its own already."""
+    if getattr(shell, _ATTRIBUTE, None) is not None or getattr(getattr(shell, "kernel", None), "has_gpu_magics", False):
         return
     from . import completion
     from .gpu_magics import GpuMagics

@@ -132,7 +132,7 @@ class Kernels:
                 self.limit({command.lease_id: command.limit_ms})
                 self.new_allowance.set()
                 directory = self._premises.working_directory(kernel.kernel_id)
-                await process.bind(hold.environment, directory, command.session)
+                await process.bind(hold.environment, directory, command.session, hold.gpus)
                 if not process.alive:
                     raise ProcessGone("the kernel's process ended while it was being attached")
             except (PerijoveError, OSError, TimeoutError) as error:
@@ -163,7 +163,7 @@ class Kernels:
                 await self._end_process(kernel)
                 process = await self._process_for(kernel, None)
                 directory = self._premises.working_directory(kernel.kernel_id)
-                await process.bind(lease.hold.environment, directory, command.session)
+                await process.bind(lease.hold.environment, directory, command.session, lease.hold.gpus)
             except (PerijoveError, OSError, TimeoutError) as error:
                 await self._bind_failed(kernel, command, None, lease, error)
                 return

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import zmq
 
 from ..wire.ids import new_incarnation
 from ..wire.jupyter_frames import decode_frame, encode_frame
+from ..wire.models import Gpu
 from .blobs import Blobs
 from .channel import Channel, Flow
 from .connection import Connection, message_header
@@ -33,7 +34,7 @@ from .dialing import Dial
 from .errors import KernelStartFailed
 from .interrupts import shell_seq_of
 from .overflow import Overflow
-from .pending_cells import PendingCells, is_cell
+from .pending_cells import PendingCells, is_cell, is_idle
 from .premises import Premises
 from .runtime.environment import AGENT_PID, BLOB_DIR, FLOW_FILE, MARK, START_NICE
 from .spool import Spool
@@ -200,7 +201,13 @@ class KernelProcess:
         session: str = reply["header"]["session"]
         return session
 
-    async def bind(self, environment: dict[str, str | None], directory: Path | None = None, session: str = "") -> None:
+    async def bind(
+        self,
+        environment: dict[str, str | None],
+        directory: Path | None = None,
+        session: str = "",
+        gpus: Sequence[Gpu] = (),
+    ) -> None:
         """Tell the kernel its devices (and its directory, and the Jupyter session that its messages are to name).
 
         Raises:
@@ -211,6 +218,7 @@ class KernelProcess:
             "environment": environment,
             "directory": None if directory is None else str(directory),
             "session": session,
+            "gpus": [{"model": gpu.model, "memory_bytes": gpu.memory_bytes} for gpu in gpus],
         }
         reply = await self.channel.request("control", "perijove_bind_request", content, BIND_TIMEOUT_S)
         if reply["content"].get("status") != "ok":
@@ -295,7 +303,10 @@ class KernelProcess:
                 self.on_activity()
         if self._session:  # before that nobody listens: what a starting kernel says is not a client's
             self.streams.spool.append(encode_frame(channel, parts))
-            self.link.wake()
+            if channel == "shell" or (channel == "iopub" and not is_idle(parts)):
+                self.link.wake_soon()  # an idle follows
+            else:
+                self.link.wake()
 
     def _from_client(self, arrival: Arrival) -> None:
         message = decode_frame(arrival.frame)

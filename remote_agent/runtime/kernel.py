@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
 
-from ...wire.errors import KernelReleased, PerijoveError
+from ...wire.errors import KernelReleased, PerijoveError, UsageError
 from ...wire.values.parcel import Parcel
 from .comms import hear_during_cells
 from .environment import BLOB_DIR
+from .gpu_magics import GpuMagics, HeldGpu
 from .large_buffers import LargeBuffers
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
 class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typed
     """Made by :class:`~.kernel_app.RemoteKernelApp`."""
 
+    has_gpu_magics = True  # ``%load_ext perijove`` has nothing to add
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.control_handlers["perijove_bind_request"] = self.perijove_bind_request
@@ -45,6 +48,8 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         self._execute_sleep = 0.0  # see finish_metadata
         self._namespace: RemoteNamespace | None = None
         self._main_is_blocked = False  # by a cell that awaits nothing
+        self.held_gpus: tuple[HeldGpu, ...] = ()
+        self._gpu_magics = GpuMagics(self)
         hear_during_cells(lambda: self._main_is_blocked)
 
     @property
@@ -72,6 +77,7 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
                 os.chdir(directory)
             if session := request.get("session"):
                 self.session.session = session
+            self.held_gpus = tuple(HeldGpu(gpu["model"], gpu["memory_bytes"]) for gpu in request.get("gpus", []))
         except (OSError, KeyError, ValueError) as error:
             content = {"status": "error", "ename": type(error).__name__, "evalue": str(error)}
         self.session.send(stream, "perijove_bind_reply", content, parent, ident)
@@ -111,15 +117,17 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             return reply
 
         if not cell:
+            try:
+                self._gpu_magics.check(code)
+            except (PerijoveError, KeyboardInterrupt) as error:
+                return self._cell_not_run(error, store_history)
             reply = await run()
             self.iopub_thread.catch_up()
             return reply
         try:
             self.namespace.begin(self._received_parcel(parent, cell.get("manifest", {})))
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, it is the cell's error
-            if store_history:
-                self.shell.execution_count += 1
-            return self._error_of_cell(error)
+            return self._cell_not_run(error, store_history)
         started_ns = time.perf_counter_ns()
         reply = await run()
         ran_ms = (time.perf_counter_ns() - started_ns) // 1_000_000
@@ -165,6 +173,12 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             buffers=inline,
             metadata={"perijove": {"buffers": descriptions}},
         )
+
+    def _cell_not_run(self, error: BaseException, store_history: bool) -> dict[str, Any]:
+        """The reply to a cell that fails before its first line; it has its number all the same."""
+        if store_history:
+            self.shell.execution_count += 1
+        return self._error_of_cell(error)
 
     def _error_of_cell(self, error: BaseException) -> dict[str, Any]:
         """Show ``error`` as the cell's own, and give the reply that says so."""
@@ -227,25 +241,38 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
             KernelReleased: when no ``%%gpu`` cell runs, so that nobody could answer.
             CannotTravel: when the question's buffers find no room.
         """
-        parent = self.get_parent("shell")
-        if not _cell(parent):
+        if not _cell(self.get_parent("shell")):
             raise KernelReleased("no %%gpu cell is running, so the notebook cannot be asked for a name")
-        ident = self._get_shell_context_var(self._shell_parent_ident)
         descriptions, inline = self._large_buffers.send(question.buffers)
+        answer = self._asked(
+            "perijove_question_request",
+            {"manifest": question.manifest},
+            buffers=inline,
+            metadata={"perijove": {"buffers": descriptions}},
+        )
+        return self._received_parcel(answer, answer["content"].get("manifest", {}))
+
+    def ask_front(self, line: str) -> dict[str, Any]:
+        """Have the kernel's front run a ``%gpu`` line and wait for what comes of it; an interrupt ends the wait.
+
+        Raises:
+            UsageError: in a ``%%gpu`` cell, whose notebook runs such lines itself.
+        """
+        if _cell(self.get_parent("shell")):
+            raise UsageError(f"%gpu {line}: put it outside of the %%gpu cell, where the notebook's own kernel reads it")
+        content: dict[str, Any] = self._asked("perijove_command_request", {"line": line})["content"]
+        return content
+
+    def _asked(self, msg_type: str, content: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Ask whoever runs the current cell, on stdin, after what the cell has shown so far."""
         sys.stdout.flush()
         sys.stderr.flush()
+        ident = self._get_shell_context_var(self._shell_parent_ident)
         with self._stdin_lock:
             sent = self.session.send(
-                self.stdin_socket,
-                "perijove_question_request",
-                {"manifest": question.manifest},
-                parent,
-                ident=ident,
-                buffers=inline,
-                metadata={"perijove": {"buffers": descriptions}},
+                self.stdin_socket, msg_type, content, self.get_parent("shell"), ident=ident, **kwargs
             )
-            answer = self._await_answer(sent["header"]["msg_id"])
-        return self._received_parcel(answer, answer["content"].get("manifest", {}))
+            return self._await_answer(sent["header"]["msg_id"])
 
     def _await_answer(self, msg_id: str) -> dict[str, Any]:
         while True:
