@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .namespace import RemoteNamespace
 
 _QUESTION_POLL_MS = 50
+_MOST_PADDED = 100_000  # cells that ran elsewhere
 _OUTPUT_AHEAD_S = 0.0005  # ipykernel's ``_execute_sleep``
 
 
@@ -89,6 +90,7 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         count = _ours(parent).get("execution_count", _cell(parent).get("execution_count"))
         if isinstance(count, int) and count > 0:
             self.shell.execution_count = count
+            _pad_history(self.shell.history_manager, count)
         await super().execute_request(stream, ident, parent)
 
     async def do_execute(
@@ -315,6 +317,12 @@ class RemoteKernel(IPythonKernel):  # type: ignore[misc]  # ipykernel is not typ
         finally:
             signal.signal(signal.SIGINT, previous)
             gate.interrupt_delivered()
+
+
+def _pad_history(history: Any, count: int) -> None:
+    """Let ``In[n]`` and ``%history`` go by the cells' numbers: IPython keeps them in lists, by their place there."""
+    for inputs in (history.input_hist_parsed, history.input_hist_raw):
+        inputs.extend([""] * min(count - len(inputs), _MOST_PADDED))
 
 
 def _ours(message: dict[str, Any]) -> dict[str, Any]:

@@ -248,18 +248,21 @@ class FakeClient:
         metadata: dict[str, Any] | None = None,
         buffers: list[bytes] | None = None,
         parent: bytes = b"{}",
+        header: dict[str, Any] | None = None,
     ) -> str:
+        """``header``: what is in it beside what is in every header."""
         msg_id = uuid.uuid4().hex
-        header = {
+        whole_header = {
             "msg_id": msg_id,
             "msg_type": msg_type,
             "session": self.session,
             "username": "ada",
             "version": "5.3",
             "date": "2026-11-01T00:00:00Z",
+            **(header or {}),
         }
         parts = [
-            json.dumps(header).encode(),
+            json.dumps(whole_header).encode(),
             parent,
             json.dumps(metadata or {}).encode(),
             json.dumps(content).encode(),
