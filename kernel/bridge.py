@@ -80,27 +80,34 @@ class Bridge:
 
     def received(self, client: Any, frame: JupyterFrame) -> None:
         """A front-end's message."""
-        self._carry_out(self._front.from_client(client, frame, self._loop.time()))
+        self._tell(self._front.from_client, client, frame)
 
     # the remote kernel --------------------------------------------------------------------------------------------
 
     def frame_received(self, frame: JupyterFrame, taken: Callable[[], None]) -> None:
-        self._carry_out(self._front.from_process(frame, self._loop.time()))
+        self._tell(self._front.from_process, frame)
         self._output.when_room(taken)
 
     def view_changed(self, view: KernelView) -> None:
-        self._carry_out(self._front.view_changed(view, self._loop.time()))
+        self._tell(self._front.view_changed, view)
 
     def undeliverable(self) -> None:
-        self._carry_out(self._front.undeliverable(self._loop.time()))
+        self._tell(self._front.undeliverable)
 
     def messages_lost(self, count: int) -> None:
-        self._carry_out(self._front.messages_lost(count, self._loop.time()))
+        self._tell(self._front.messages_lost, count)
 
     def lost(self, error: PerijoveError) -> None:
-        self._carry_out(self._front.lost(error, self._loop.time()))
+        self._tell(self._front.lost, error)
 
     # carrying out -------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Callable[..., list[Instruction]], *details: Any) -> None:
+        """Tell the front, and do what it says. A mistake of ours over one message must end neither link nor kernel."""
+        try:
+            self._carry_out(event(*details, self._loop.time()))
+        except Exception:
+            log.exception("a message or event could not be dealt with")
 
     def _carry_out(self, instructions: Iterable[Instruction]) -> None:
         for instruction in instructions:
@@ -156,7 +163,7 @@ class Bridge:
 
     def _alarm_rang(self) -> None:
         self._alarm = None
-        self._carry_out(self._front.tick(self._loop.time()))
+        self._tell(self._front.tick)
 
     def _start(self, coroutine: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._loop.create_task(coroutine)
@@ -199,7 +206,7 @@ class Bridge:
         except Exception as problem:
             log.exception("a GPU could not be asked for")
             error = PerijoveError(f"a GPU could not be asked for, by a mistake of Perijove's: {problem!r}")
-        self._carry_out(self._front.attach_answered(error, self._loop.time()))
+        self._tell(self._front.attach_answered, error)
 
     async def _run_commands(self, token: str, lines: Sequence[str]) -> None:
         """What ``%gpu`` lines came to is told whatever ends them."""
@@ -218,7 +225,7 @@ class Bridge:
             log.exception("a %%gpu line failed")
             error = PerijoveError(f"the line failed by a mistake of Perijove's: {problem!r}")
         self._commands.pop(token, None)
-        self._carry_out(self._front.commands_answered(token, answers, error, self._loop.time()))
+        self._tell(self._front.commands_answered, token, answers, error)
 
     # the end ------------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
 
 from .. import __version__
 from ..client.address import BrokerAddress
@@ -33,6 +33,8 @@ from ..wire.models import KernelView
 from .hand_over import HandOver
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ACK_AT_BYTES = 256 * 1024
 FIRST_PATIENCE_S = 2.0  # with a link that is down when a GPU is asked for
@@ -163,27 +165,28 @@ class Remote:
         self._asked_for += 1
         try:
             try:
-                view = await self._attached(await self.opened(), gpu)
+                view = await self._answered((await self.opened()).attach(gpu))
             except KernelNotFound:  # it went with a broker that is gone, or was ended elsewhere: a new one
                 self._forget()
-                view = await self._attached(await self.opened(), gpu)
+                view = await self._answered((await self.opened()).attach(gpu))
             self.gpu_spec = view.gpu_spec
             return view
         finally:
             self._asked_for -= 1
 
-    async def _attached(self, channel: KernelChannel, gpu: str | None) -> KernelView:
-        attaching = asyncio.create_task(channel.attach(gpu))
+    async def _answered(self, request: Coroutine[Any, Any, T]) -> T:
+        """What the broker answers to a request, or why it cannot be asked: the link itself tries for ever."""
+        asking = asyncio.create_task(request)
         watching = asyncio.create_task(self._watch_link())
         try:
-            await asyncio.wait({attaching, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not attaching.done():
+            await asyncio.wait({asking, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
                 watching.result()  # raises
-            return attaching.result()
+            return asking.result()
         finally:
-            for task in (attaching, watching):
+            for task in (asking, watching):
                 task.cancel()
-            await asyncio.gather(attaching, watching, return_exceptions=True)
+            await asyncio.gather(asking, watching, return_exceptions=True)
 
     async def _watch_link(self) -> None:
         """Raises what is wrong with the broker once the link has been down for too long. Never returns."""
@@ -245,16 +248,16 @@ class Remote:
     async def release(self) -> None:
         """Give the GPU back, if there is one."""
         if self._channel is not None and self._has_process:
-            await self._channel.release()
+            await self._answered(self._channel.release())
 
     async def restart(self, gpu: str | None) -> None:
         """A new process, of another spec if one is given; where there is none, only the spec changes."""
         if self._channel is not None and self._channel.view is not None:
-            await self._channel.restart(gpu)
+            await self._answered(self._channel.restart(gpu))
         self.gpu_spec = gpu or self.gpu_spec
 
     async def set_budget(self, nanodollars: int | None) -> None:
-        await (await self.opened()).set_budget(nanodollars)
+        await self._answered((await self.opened()).set_budget(nanodollars))
 
     # messages -----------------------------------------------------------------------------------------------------
 

@@ -58,6 +58,36 @@ def result(cell: Cell) -> str:
     return str(shown)
 
 
+# opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_opening_a_notebook_makes_a_kernel_that_costs_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    perijove(environment, "up", "--background")
+    before = {kernel["id"] for kernel in kernels_at_broker(environment)}
+    with running(tmp_path, environment):
+        until(lambda: len(kernels_at_broker(environment)) == len(before) + 1, "the kernel is known at the broker")
+        (ours,) = [kernel for kernel in kernels_at_broker(environment) if kernel["id"] not in before]
+        assert ours["state"] == "detached"
+    until(lambda: ours["id"] not in {kernel["id"] for kernel in kernels_at_broker(environment)}, "it is gone", 5)
+
+
+def test_an_embedded_broker_that_was_stopped_is_not_started_for_an_open_notebook(tmp_path: Path) -> None:
+    directory = Path(tempfile.mkdtemp(prefix="pj-"))
+    environment = environment_of(directory) | {"PERIJOVE_SIMULATE": "H100"}
+    try:
+        perijove(environment, "up", "--background")
+        with running(tmp_path, environment) as kernel:
+            assert kernel.client is not None
+            until(lambda: len(kernels_at_broker(environment)) == 1, "the kernel is known at the broker")
+            perijove(environment, "down")
+            time.sleep(3)
+            assert not (directory / "data" / "embedded" / "broker.json").exists()
+            assert result(run_cell(kernel.client, "1 + 1")) == "2"
+    finally:
+        perijove(environment, "down")
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 # cells ------------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +148,24 @@ def test_an_interrupt_is_not_held_up_by_a_reader_that_pauses(kernel: KernelProce
     assert [m["content"]["ename"] for m in messages if m["msg_type"] == "error"] == ["KeyboardInterrupt"]
 
 
+# %gpu lines -------------------------------------------------------------------------------------------------------
+
+
+def test_gpu_lines_run_here_and_in_a_mixed_cell_over_there(kernel: KernelProcess) -> None:
+    assert kernel.client is not None
+    assert "H100" in run_cell(kernel.client, "%gpu list").text
+    assert "attached" in run_cell(kernel.client, "%gpu attach").text
+    assert "H100" in run_cell(kernel.client, "y = 2\n%gpu status").text
+    assert "variables kept" in run_cell(kernel.client, "%gpu release").text
+    assert result(run_cell(kernel.client, "y")) == "2"
+
+
+def test_a_line_that_fails_is_an_error_of_its_cell(kernel: KernelProcess) -> None:
+    assert kernel.client is not None
+    assert run_cell(kernel.client, "%gpu attach B200").error.startswith("NoSuchGpu: ")
+    assert run_cell(kernel.client, "%gpu nonsense").error.startswith("UsageError: ")
+
+
 # the end ----------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +186,30 @@ def test_a_signal_frees_the_gpu_of_a_cell_that_runs(environment: dict[str, str],
         until(lambda: len(attached(environment)) == 1, "the cell holds a GPU")
         kernel.end()
     until(lambda: attached(environment) == [], "the GPU is free", 10)
+
+
+def test_a_signal_takes_the_kernel_out_of_the_queue(environment: dict[str, str], tmp_path: Path) -> None:
+    """Both GPUs are held, a third kernel waits."""
+    directories = [tmp_path / name for name in "abc"]
+    for directory in directories:
+        directory.mkdir()
+    with (
+        running(directories[0], environment) as one,
+        running(directories[1], environment) as two,
+        running(directories[2], environment) as three,
+    ):
+        for holder in (one, two):
+            assert holder.client is not None
+            run_cell(holder.client, "1")
+        assert three.client is not None
+        three.client.execute("print('never')")
+        until(lambda: "queued" in states(environment), "the third waits")
+        three.end()
+        until(lambda: "queued" not in states(environment), "it waits no more", 5)
+
+
+def states(environment: dict[str, str]) -> list[str]:
+    return [str(kernel["state"]) for kernel in kernels_at_broker(environment)]
 
 
 def test_a_kernel_that_is_killed_frees_the_gpu_soon(environment: dict[str, str], tmp_path: Path) -> None:
