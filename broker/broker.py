@@ -12,14 +12,17 @@ from collections.abc import Callable
 
 import structlog
 
+from ..wire.models import Bill
 from .core import instructions as do
-from .core.clock import Now
+from .core.clock import Now, WallMs
 from .core.events import FleetEvent, KernelCreated, Tick
 from .core.fleet import Fleet
+from .doors.doors import Doors
+from .doors.front_end import FrontEnd
 from .ledger import books
-from .ledger.bill import LiveLease
+from .ledger.bill import LiveLease, build_bill
 from .ledger.ledger import Ledger
-from .links.link import Link
+from .links.link import Peer
 from .price_book import load_price_book
 from .relay import Relay
 from .settings import BrokerSettings
@@ -47,7 +50,8 @@ class Broker:
         self.started = now()
         self.fleet = Fleet(settings.policy, load_price_book(settings.price_book), new_id, self.started, version)
         self.relay = Relay()
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, Peer] = {}
+        self.doors = Doors(self)
         self._tick: asyncio.TimerHandle | None = None
         self._tick_at: int | None = None
         self._unused_since = time.monotonic()
@@ -85,6 +89,14 @@ class Broker:
             for kernel in self.fleet.kernels.values()
             if kernel.lease is not None
         ]
+
+    async def bill(self, *, since: WallMs | None, user: str | None) -> Bill:
+        """The bill of one user, or of all."""
+        # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
+        live, now = self.live_leases(), self.now().wall
+        return await self.ledger.call(
+            lambda connection: build_bill(connection, live, now=now, since=since, user=user),
+        )
 
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for instruction in instructions:
@@ -130,7 +142,8 @@ class Broker:
         while True:
             await asyncio.sleep(pause_s)
             now = time.monotonic()
-            for link in list(self.links.values()):
+            peers: list[Peer | FrontEnd] = [*self.links.values(), *self.doors.front_ends()]
+            for link in peers:
                 if link.blocked_since is not None and now - link.blocked_since > STALLED_AFTER_S:
                     log.warning("link.stalled", link=link.id)
                     link.abort()

@@ -15,7 +15,7 @@ import structlog
 
 from ..wire.envelope import HEADER_BYTES, Kind, incarnation_of
 from ..wire.link import Undeliverable
-from .links.link import CLOSE_RESUME, Link, LinkClosed
+from .links.link import CLOSE_RESUME, LinkClosed, Peer
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +32,8 @@ class _Lane:
     incarnation: bytes | None = None
     owner: str = ""
     open: bool = False
-    client: Link | None = None
-    data: Link | None = None
+    client: Peer | None = None
+    data: Peer | None = None
     held: deque[bytes] = field(default_factory=deque)
     held_bytes: int = 0
     must_resume: bool = False  # something for or from this client was lost
@@ -47,7 +47,7 @@ class Relay:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._by_incarnation: dict[bytes, _Lane] = {}
-        self._unrouted: dict[bytes, Link] = {}  # data links of processes that serve no kernel yet
+        self._unrouted: dict[bytes, Peer] = {}  # data links of processes that serve no kernel yet
 
     # routes, as the core says ---------------------------------------------------------------------------------------
 
@@ -93,18 +93,18 @@ class Relay:
 
     # clients --------------------------------------------------------------------------------------------------------
 
-    def client_link_opened(self, kernel_id: str, link: Link) -> None:
+    def client_link_opened(self, kernel_id: str, link: Peer) -> None:
         lane = self._lanes.setdefault(kernel_id, _Lane(kernel_id))
         lane.client, lane.must_resume = link, False
         lane.drop_held()
 
-    def client_link_closed(self, kernel_id: str, link: Link) -> None:
+    def client_link_closed(self, kernel_id: str, link: Peer) -> None:
         lane = self._lanes.get(kernel_id)
         if lane is not None and lane.client is link:
             lane.client = None
             lane.drop_held()
 
-    async def from_client(self, kernel_id: str, link: Link, data: bytes) -> None:
+    async def from_client(self, kernel_id: str, link: Peer, data: bytes) -> None:
         """Hand a client's envelope on; waits while the agent does not take it."""
         lane = self._lanes.get(kernel_id)
         if lane is None or lane.client is not link:
@@ -133,7 +133,7 @@ class Relay:
 
     # processes ------------------------------------------------------------------------------------------------------
 
-    async def data_link_opened(self, incarnation: bytes, link: Link) -> bool:
+    async def data_link_opened(self, incarnation: bytes, link: Peer) -> bool:
         """A process's data link is there (or now has a route). False: it belongs to somebody else's process."""
         lane = self._by_incarnation.get(incarnation)
         if lane is None or (lane.owner != link.owner and not lane.owner):
@@ -161,11 +161,11 @@ class Relay:
         return True
 
     @staticmethod
-    def _replace(older: Link | None, newer: Link) -> None:
+    def _replace(older: Peer | None, newer: Peer) -> None:
         if older is not None and older is not newer:
             older.close_soon("the process has linked anew")
 
-    def data_link_closed(self, incarnation: bytes, link: Link) -> None:
+    def data_link_closed(self, incarnation: bytes, link: Peer) -> None:
         if self._unrouted.get(incarnation) is link:
             del self._unrouted[incarnation]
         lane = self._by_incarnation.get(incarnation)
@@ -173,7 +173,7 @@ class Relay:
             lane.data = None
             lane.must_resume = lane.client is not None
 
-    async def from_process(self, incarnation: bytes, link: Link, data: bytes) -> None:
+    async def from_process(self, incarnation: bytes, link: Peer, data: bytes) -> None:
         """Hand a process's envelope on; waits while the client does not take it, and drops it if there is none."""
         lane = self._by_incarnation.get(incarnation)
         if lane is None or lane.data is not link or lane.client is None:

@@ -18,7 +18,9 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 EXTENSION = "perijove.connection"
-_FINAL_BINARY = 0x82  # RFC 6455, section 5.2: FIN and opcode 2; a server does not mask
+# RFC 6455, section 5.2: FIN and opcode; a server does not mask.
+_FINAL_TEXT = 0x81
+_FINAL_BINARY = 0x82
 
 
 class LinkProtocol(WebSocketsSansIOProtocol):
@@ -40,9 +42,40 @@ class LinkProtocol(WebSocketsSansIOProtocol):
             ConnectionError: when the link is closed.
         """
         await self.writable.wait()
+        self._write(data)
+
+    def send_at_once(self, message: str | bytes) -> bool:
+        """Send a message if the peer reads. False: it would have to wait, and nothing was sent.
+
+        Raises:
+            ConnectionError: when the link is closed.
+        """
+        if not self.writable.is_set():
+            return False
+        self._write(message)
+        return True
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Send a message; waits while the peer does not read.
+
+        Raises:
+            ConnectionError: when the link is closed.
+        """
+        await self.writable.wait()
+        self._write(message)
+
+    def _write(self, message: str | bytes) -> None:
         if self.disconnected or self.conn.state is not State.OPEN:
             raise ConnectionResetError("the link is closed")
-        self.transport.writelines((binary_header(len(data)), data))
+        if isinstance(message, str):
+            data = message.encode("utf-8", "replace")
+            self.transport.writelines((frame_header(_FINAL_TEXT, len(data)), data))
+        else:
+            self.transport.writelines((frame_header(_FINAL_BINARY, len(message)), message))
+
+    def take_messages_of(self, size_bytes: int) -> None:
+        """How large a message may be here; other links keep theirs."""
+        self.conn.max_message_size = size_bytes
 
     def abort(self) -> None:
         """Close now, without waiting for the peer to take what is buffered."""
@@ -53,13 +86,13 @@ class LinkProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
 
-def binary_header(size: int) -> bytes:
-    """What goes before an unmasked, unfragmented binary message of so many bytes."""
+def frame_header(opcode: int, size: int) -> bytes:
+    """What goes before an unmasked, unfragmented message of so many bytes."""
     if size < 126:
-        return struct.pack("!BB", _FINAL_BINARY, size)
+        return struct.pack("!BB", opcode, size)
     if size < 1 << 16:
-        return struct.pack("!BBH", _FINAL_BINARY, 126, size)
-    return struct.pack("!BBQ", _FINAL_BINARY, 127, size)
+        return struct.pack("!BBH", opcode, 126, size)
+    return struct.pack("!BBQ", opcode, 127, size)
 
 
 def connection_of(scope: Any) -> LinkProtocol:

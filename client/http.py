@@ -55,14 +55,7 @@ class BrokerClient:
     async def bill(self, since: str | None = None, kernels: list[str] | None = None) -> Bill:
         """The bill, of the given kernels only if given. ``since``: ISO 8601, UTC; leases are clipped to it."""
         bill = Bill.model_validate(await self._call("GET", "/api/bill", params={"since": since} if since else None))
-        if kernels is None:
-            return bill
-        lines = [line for line in bill.leases if line.kernel in kernels]
-        return Bill(
-            total_nanodollars=sum(line.cost_nanodollars for line in lines if not line.simulated),
-            simulated_nanodollars=sum(line.cost_nanodollars for line in lines if line.simulated),
-            leases=lines,
-        )
+        return bill if kernels is None else bill.of_kernels(kernels)
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         try:

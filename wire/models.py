@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,3 +96,12 @@ class Bill(Document):
     total_nanodollars: int
     simulated_nanodollars: int  # apart, never in the total
     leases: list[BillLine] = Field(default_factory=list)
+
+    def of_kernels(self, kernel_ids: Collection[str]) -> Bill:
+        """The part of it that these kernels have run up."""
+        lines = [line for line in self.leases if line.kernel in kernel_ids]
+        return Bill(
+            total_nanodollars=sum(line.cost_nanodollars for line in lines if not line.simulated),
+            simulated_nanodollars=sum(line.cost_nanodollars for line in lines if line.simulated),
+            leases=lines,
+        )

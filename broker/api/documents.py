@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...wire.models import GpuState
-from ..broker import Broker
 from ..core.records import Agent, Kernel
 from ..ledger.bill import iso
+
+if TYPE_CHECKING:
+    from ..broker import Broker
 
 # Jupyter's execution_state for each of ours: clients of that API know no other words.
 _JUPYTER_STATES = {"queued": "starting", "starting": "starting", "terminated": "dead"}

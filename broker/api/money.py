@@ -8,10 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query
 
 from ...wire.models import Bill
-from ..broker import Broker
 from ..core.clock import WallMs
 from ..core.view import lease_view
-from ..ledger.bill import build_bill, iso
+from ..ledger.bill import iso
 from .access import AsUser, TheBroker, visible_to
 
 router = APIRouter(prefix="/api", tags=["money"])
@@ -22,15 +21,7 @@ Since = Annotated[str | None, Query(description="UTC, ISO 8601; leases are clipp
 @router.get("/bill")
 async def get_bill(broker: TheBroker, identity: AsUser, since: Since = None) -> Bill:
     """Every lease since a moment, and the totals. Simulated money is apart and never in the total."""
-    return await bill_for(broker, since=read_moment(since), user=visible_to(identity))
-
-
-async def bill_for(broker: Broker, *, since: WallMs | None, user: str | None) -> Bill:
-    # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
-    live, now = broker.live_leases(), broker.now().wall
-    return await broker.ledger.call(
-        lambda connection: build_bill(connection, live, now=now, since=since, user=user),
-    )
+    return await broker.bill(since=read_moment(since), user=visible_to(identity))
 
 
 def read_moment(text: str | None) -> WallMs | None:

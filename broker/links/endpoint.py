@@ -13,6 +13,7 @@ import structlog
 from ...wire.errors import KernelNotFound, NotAuthorized, PerijoveError
 from ..auth import Authenticator, NoValidToken, check_host_and_origin, require
 from ..broker import Broker
+from ..doors.doors import ElsewhereLinked
 from ..ledger.tokens import Identity, Role
 from ..websocket import connection_of
 from .agent_link import run_agent_link
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 HELLO_WITHIN_S = 10.0
 LINGER_S = 5.0  # for the last words of a link that we close
 _CLIENT = re.compile(r"/api/kernels/([0-9a-fA-F-]{1,64})/link\Z")
+_CHANNELS = re.compile(r"/api/kernels/([0-9a-fA-F-]{1,64})/channels\Z")
 _AGENT = re.compile(r"/api/agents/link\Z")
 _DATA = re.compile(r"/api/agents/processes/([0-9a-f]{32})/link\Z")
 
@@ -40,8 +42,14 @@ async def serve_websocket(broker: Broker, auth: Authenticator, scope: Scope, rec
     except NotAuthorized as error:
         await _deny(send, 401 if isinstance(error, NoValidToken) else 403, str(error))
         return
+    except ElsewhereLinked as error:
+        await _deny(send, 409, str(error))
+        return
     except PerijoveError as error:
         await _deny(send, 404, str(error))
+        return
+    if channels := _CHANNELS.match(str(scope["path"])):
+        await broker.doors.serve(channels[1], scope, receive, send)
         return
     await send({"type": "websocket.accept"})
     link = Link(kind, identity.token_hash, receive, send, connection_of(scope))
@@ -55,11 +63,16 @@ def _which(broker: Broker, path: str, identity: Identity) -> str:
         NotAuthorized: when the token is of another role.
         KernelNotFound: when there is no such kernel, or it is somebody else's: which of the two is nobody's business.
     """
-    if client := _CLIENT.match(path):
+    if client := _CLIENT.match(path) or _CHANNELS.match(path):
         require(identity, Role.USER, Role.ADMIN)
         kernel = broker.fleet.kernel(client[1])
         if kernel is None or (identity.role is not Role.ADMIN and kernel.user != identity.name):
             raise KernelNotFound(f"there is no kernel {client[1]} here; it may have been ended elsewhere")
+        if _CHANNELS.match(path):
+            broker.doors.host(kernel)
+            return "channels"
+        if broker.doors.holds_link(kernel.id):
+            raise ElsewhereLinked(f"kernel {kernel.id} is used by Jupyter front-ends at this broker")
         return "client"
     if _AGENT.match(path) or _DATA.match(path):
         require(identity, Role.AGENT)

@@ -37,6 +37,19 @@ class Connection(Protocol):
     def abort(self) -> None: ...
 
 
+class Peer(Protocol):
+    """Who is at the other end of a link: behind a socket, or here."""
+
+    id: str
+    owner: str
+    blocked_since: float | None
+
+    def say(self, text: str) -> None: ...
+    async def send_binary(self, data: bytes) -> None: ...
+    def close_soon(self, reason: str, code: int = CLOSE_NORMAL) -> None: ...
+    def abort(self) -> None: ...
+
+
 class LinkClosed(Exception):
     """The peer is gone."""
 
