@@ -100,6 +100,7 @@ async def test_a_comm_message_for_a_subshell_is_handled_while_a_cell_runs(agent:
     )
     opening = {"comm_id": "c", "target_name": "t", "data": {}}
     await client.request("shell", "comm_open", opening)
+    await client.run("'it is open'")
     blocked = await client.execute("gate.wait(30)")
     await client.request("shell", "comm_msg", {"comm_id": "c", "data": {}}, header={"subshell_id": made["subshell_id"]})
     outcome = await client.outcome(blocked)
@@ -110,9 +111,12 @@ async def test_a_debugger_stops_at_a_breakpoint_and_goes_on(agent: Hello, broker
     client = await bound(agent, broker)
     seq = iter(range(1, 100))
 
-    async def debug(command: str, **arguments: Any) -> dict[str, Any]:
+    async def ask(command: str, **arguments: Any) -> str:
         content = {"type": "request", "seq": next(seq), "command": command, "arguments": arguments}
-        reply = await reply_to(client, await client.request("control", "debug_request", content))
+        return await client.request("control", "debug_request", content)
+
+    async def debug(command: str, **arguments: Any) -> dict[str, Any]:
+        reply = await reply_to(client, await ask(command, **arguments))
         assert reply["success"], reply
         return reply
 
@@ -144,6 +148,6 @@ async def test_a_debugger_stops_at_a_breakpoint_and_goes_on(agent: Hello, broker
     local = next(scope for scope in scopes if scope["name"] == "Locals")
     variables = (await debug("variables", variablesReference=local["variablesReference"]))["body"]["variables"]
     assert ("a", "20") in {(each["name"], each["value"]) for each in variables}
-    await debug("continue", threadId=thread)
+    await ask("continue", threadId=thread)  # what the cell says comes beside the reply
     assert (await client.outcome(cell)).result == "42"
     await debug("disconnect", restart=False, terminateDebuggee=False)
