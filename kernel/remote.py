@@ -164,10 +164,14 @@ class Remote:
         """
         self._asked_for += 1
         try:
+            channel = await self.opened()
+            if channel.view is not None:
+                self._dial_now()
             try:
-                view = await self._answered((await self.opened()).attach(gpu))
+                view = await self._answered(channel.attach(gpu))
             except KernelNotFound:  # it went with a broker that is gone, or was ended elsewhere: a new one
-                self._forget()
+                if self._channel is channel:
+                    self._forget()
                 view = await self._answered((await self.opened()).attach(gpu))
             self.gpu_spec = view.gpu_spec
             return view
@@ -208,7 +212,7 @@ class Remote:
         self._dial_now()
 
     def _dial_now(self) -> None:
-        """Do not wait for the next attempt: somebody is waiting, and the broker answers."""
+        """Do not wait for the next attempt when the link is down: somebody is waiting."""
         if self._channel is not None and self._running is not None and not self._connected.is_set():
             self._running.cancel()
             self._running = asyncio.create_task(self._channel.run())
@@ -312,6 +316,8 @@ class Remote:
         self._channel = None
         self._generation += 1
         self.connection_changed(False)
+        if self._running is not None and self._running is not asyncio.current_task():
+            self._running.cancel()
 
     # the end ------------------------------------------------------------------------------------------------------
 
