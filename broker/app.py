@@ -6,17 +6,32 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from ..wire.errors import InvalidGpuSpec, KernelNotFound, NotAuthorized, PerijoveError
-from .api import kernels, money, status, tokens
+from .api import front_door, kernels, kernelspecs, money, sessions, status, tokens
 from .auth import Authenticator, NoValidToken, check_host_and_origin
 from .broker import Broker
+from .doors.doors import ElsewhereLinked
 from .links.endpoint import serve_websocket
 from .links.link import Message, Receive, Scope, Send
 
 LARGEST_BODY_BYTES = 1 << 20
-_STATUS = {NoValidToken: 401, NotAuthorized: 403, KernelNotFound: 404, InvalidGpuSpec: 400, kernels.TooManyKernels: 429}
+MOST_PROBLEMS_TOLD = 5
+_STATUS: dict[type[PerijoveError], int] = {
+    NoValidToken: 401,
+    NotAuthorized: 403,
+    KernelNotFound: 404,
+    kernelspecs.NoSuchKernelspec: 404,
+    sessions.NoSuchSession: 404,
+    ElsewhereLinked: 409,
+    InvalidGpuSpec: 400,
+    kernels.TooManyKernels: 429,
+    sessions.TooManySessions: 429,
+}
 
 
 def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -35,7 +50,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
 def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
     http = FastAPI(title="Perijove broker", version=broker.version, docs_url="/docs", redoc_url=None)
     http.state.broker, http.state.auth = broker, auth
-    for part in (status, kernels, money, tokens):
+    for part in (front_door, status, kernelspecs, kernels, sessions, money, tokens):
         http.include_router(part.router)
 
     @http.middleware("http")
@@ -45,20 +60,41 @@ def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
         except NotAuthorized as error:
             return _as_json(error)
         if int(request.headers.get("content-length", "0")) > LARGEST_BODY_BYTES:
-            return JSONResponse({"code": "too_large", "message": "the body of this request is too large"}, 413)
+            too_large = {"code": "too_large", "message": "the body of this request is too large", "reason": None}
+            return JSONResponse(too_large, 413)
         return await call_next(request)
 
     @http.exception_handler(PerijoveError)
     async def say_why(_: Request, error: PerijoveError) -> JSONResponse:
         return _as_json(error)
 
+    @http.exception_handler(HTTPException)
+    async def say_what(_: Request, error: HTTPException) -> JSONResponse:
+        """In the shape that Jupyter's clients show."""
+        return JSONResponse({"message": str(error.detail), "reason": None}, error.status_code, error.headers)
+
+    @http.exception_handler(RequestValidationError)
+    async def say_where(_: Request, error: RequestValidationError) -> JSONResponse:
+        places = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'][1:]) or 'the body'}: {problem['msg']}"
+            for problem in error.errors()[:MOST_PROBLEMS_TOLD]
+        )
+        return JSONResponse({"message": f"this request cannot be read: {places}", "reason": None}, 422)
+
+    if broker.settings.allowed_origins:
+        http.add_middleware(
+            CORSMiddleware,
+            allow_origins=broker.settings.allowed_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
     return http
 
 
 def _as_json(error: PerijoveError) -> JSONResponse:
     status_code = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     headers = {"WWW-Authenticate": "Bearer"} if status_code == 401 else None
-    return JSONResponse({"code": error.code, "message": error.message}, status_code, headers)
+    return JSONResponse({"code": error.code, "message": error.message, "reason": None}, status_code, headers)
 
 
 class BodyTooLarge(Exception):

@@ -25,6 +25,7 @@ from .ledger.ledger import Ledger
 from .links.link import Peer
 from .price_book import load_price_book
 from .relay import Relay
+from .sessions import Sessions
 from .settings import BrokerSettings
 from .system_clock import system_now
 
@@ -52,6 +53,7 @@ class Broker:
         self.relay = Relay()
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
+        self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
         self._tick: asyncio.TimerHandle | None = None
         self._tick_at: int | None = None
         self._unused_since = time.monotonic()
@@ -68,6 +70,7 @@ class Broker:
             )
         )
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
+        await self.sessions.load()
         log.info("broker.started", kernels=len(kernels), open_leases=len(leases))
 
     async def stop(self) -> None:

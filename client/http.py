@@ -76,10 +76,11 @@ def _refusal(response: httpx.Response, url: str) -> Exception:
         document = response.json()
     except ValueError:
         document = {}
-    detail = document.get("detail", document) if isinstance(document, dict) else {}
-    if isinstance(detail, dict) and "code" in detail:
-        return from_code(str(detail["code"]), str(detail.get("message", "")))
-    message = detail if isinstance(detail, str) else response.reason_phrase
+    if not isinstance(document, dict):
+        document = {}
+    message = str(document.get("message") or response.reason_phrase)
+    if "code" in document:
+        return from_code(str(document["code"]), message)
     if response.status_code in (401, 403):
         return NotAuthorized(f"the broker at {url} does not accept this token: {message}")
     if response.status_code == 404:

@@ -25,10 +25,24 @@ def kernel_document(broker: Broker, kernel: Kernel) -> dict[str, Any]:
         "name": kernel.name,
         # JupyterLab's gateway client parses six digits of a second's fraction, and nothing else.
         "last_activity": iso(last_activity_ms)[:-1] + "000Z",
-        "execution_state": "busy" if kernel.busy else _JUPYTER_STATES.get(kernel.state.value, "idle"),
-        "connections": 0 if kernel.link_id is None else 1,
+        "execution_state": _execution_state(broker, kernel),
+        "connections": _connections(broker, kernel),
         "perijove": {**view.model_dump(mode="json"), "user": kernel.user},
     }
+
+
+def _execution_state(broker: Broker, kernel: Kernel) -> str:
+    """What its front-ends see, where they are here: to them a kernel without a GPU is idle, and one that waits busy."""
+    hosted = broker.doors.execution_state(kernel.id)
+    if hosted is not None:
+        return hosted
+    return "busy" if kernel.busy else _JUPYTER_STATES.get(kernel.state.value, "idle")
+
+
+def _connections(broker: Broker, kernel: Kernel) -> int:
+    if broker.doors.holds_link(kernel.id):
+        return broker.doors.connections(kernel.id)
+    return 0 if kernel.link_id is None else 1
 
 
 def kernel_line(broker: Broker, kernel: Kernel) -> dict[str, Any]:

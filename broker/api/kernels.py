@@ -11,11 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
-from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME, spec_in_name
+from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME
 from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
+from ..broker import Broker
 from ..core.events import KernelCreated, KernelDeleted
+from ..core.records import Kernel
+from ..ledger.tokens import Identity
 from .access import AsUser, TheBroker, visible_kernel, visible_to
 from .documents import kernel_document
+from .kernelspecs import spec_of
 
 router = APIRouter(prefix="/api/kernels", tags=["kernels"])
 
@@ -56,10 +60,22 @@ async def list_kernels(broker: TheBroker, identity: AsUser) -> list[dict[str, An
 @router.post("", status_code=201)
 async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, response: Response) -> dict[str, Any]:
     """A new kernel, detached and free. A spec that cannot be read is refused now, one that cannot be met at attach."""
+    kernel = await start_kernel(body, broker, identity)
+    response.headers["Location"] = f"/api/kernels/{kernel.id}"
+    return kernel_document(broker, kernel)
+
+
+async def start_kernel(body: NewKernel, broker: Broker, identity: Identity) -> Kernel:
+    """
+    Raises:
+        NoSuchKernelspec: when the name is not that of a GPU kernel, and no GPU spec says what is wanted.
+        InvalidGpuSpec: when the spec cannot be read.
+        TooManyKernels: when the user has enough.
+    """
     name = body.name or ANY_GPU
     if not LEGAL_NAME.match(name):
         raise HTTPException(400, "a kernel's name has up to 100 letters, digits, dots, dashes and underscores")
-    spec = parse_gpu_spec(body.perijove.gpu or spec_in_name(name))
+    spec = spec_of(name) if body.perijove.gpu is None else parse_gpu_spec(body.perijove.gpu)
     if len(broker.fleet.living_kernels(identity.name)) >= broker.settings.kernels_per_user:
         raise TooManyKernels(
             f"you have {broker.settings.kernels_per_user} kernels, which is the most; end one that you no longer use"
@@ -73,22 +89,43 @@ async def create_kernel(body: NewKernel, broker: TheBroker, identity: AsUser, re
     kernel = broker.fleet.kernel(kernel_id)
     if kernel is None:
         raise KernelNotFound(f"kernel {kernel_id} was ended while it was made")
-    response.headers["Location"] = f"/api/kernels/{kernel_id}"
-    return kernel_document(broker, kernel)
+    return kernel
+
+
+def no_such_kernel(kernel_id: str) -> KernelNotFound:
+    return KernelNotFound(f"there is no kernel {kernel_id[:MEMBERS_SHOWN]} here; it may have been ended elsewhere")
+
+
+def _visible(broker: Broker, identity: Identity, kernel_id: str) -> Kernel:
+    kernel = visible_kernel(broker, identity, kernel_id)
+    if kernel is None:
+        raise no_such_kernel(kernel_id)
+    return kernel
 
 
 @router.get("/{kernel_id}")
 async def get_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
-    kernel = visible_kernel(broker, identity, kernel_id)
-    if kernel is None:
-        raise KernelNotFound(f"there is no kernel {kernel_id[:MEMBERS_SHOWN]} here; it may have been ended elsewhere")
-    return kernel_document(broker, kernel)
+    return kernel_document(broker, _visible(broker, identity, kernel_id))
 
 
 @router.delete("/{kernel_id}", status_code=204)
 async def delete_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> None:
     """End it, whatever it does; its GPU is free as soon as its agent has heard of it."""
-    if visible_kernel(broker, identity, kernel_id) is None:
-        raise KernelNotFound(f"there is no kernel {kernel_id[:MEMBERS_SHOWN]} here; it may have been ended elsewhere")
+    _visible(broker, identity, kernel_id)
     broker.happen(KernelDeleted(kernel_id))
+    broker.doors.ended(kernel_id)
     await broker.ledger.durable()
+
+
+@router.post("/{kernel_id}/interrupt", status_code=204)
+async def interrupt_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> None:
+    """Interrupt what runs, or stop waiting for a GPU."""
+    broker.doors.interrupt(_visible(broker, identity, kernel_id))
+
+
+@router.post("/{kernel_id}/restart")
+async def restart_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
+    """A new process, on the GPU that is held if there is one. Nothing attaches by it."""
+    kernel = _visible(broker, identity, kernel_id)
+    await broker.doors.restart(kernel)
+    return kernel_document(broker, kernel)

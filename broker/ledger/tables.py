@@ -77,6 +77,18 @@ kernels = Table(
     Column("budget_nanodollars", BigInteger, nullable=True),  # null: no limit; what was spent follows from the leases
 )
 
+# Which kernel belongs to which notebook, as front-ends keep book of it.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("user", String(256), nullable=False),
+    Column("kernel_id", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", String(64), nullable=False),
+)
+
 # Who may come in. Only a token's hash is kept.
 tokens = Table(
     "tokens",
