@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import pytest_asyncio
@@ -17,7 +18,11 @@ from playwright.async_api import Browser, BrowserContext, async_playwright
 from .lab import Lab, Notebook
 from .server import JupyterLabServer
 
-NewNotebook = Callable[[str, Sequence[str]], Awaitable[Notebook]]
+
+class NewNotebook(Protocol):
+    def __call__(self, name: str, cells: Sequence[str], kernel: str = ...) -> Awaitable[Notebook]: ...
+
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # Chromium refuses to sandbox for root, which is who runs tests in containers
@@ -87,8 +92,8 @@ async def new_notebook(lab: Lab) -> AsyncIterator[NewNotebook]:
     """Makes a notebook from a name and the code of its cells; closes it, and ends its kernel, after the test."""
     opened: list[Notebook] = []
 
-    async def make(name: str, cells: Sequence[str]) -> Notebook:
-        notebook = await lab.new_notebook(name, cells)
+    async def make(name: str, cells: Sequence[str], kernel: str = "python3") -> Notebook:
+        notebook = await lab.new_notebook(name, cells, kernel)
         opened.append(notebook)
         return notebook
 

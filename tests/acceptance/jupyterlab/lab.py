@@ -15,6 +15,7 @@ import nbformat
 from playwright.async_api import Locator, Page
 
 PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}}
+GPU_KERNELS = {"perijove-h100": "GPU · H100", "perijove-h100x2": "GPU · H100:2"}  # the kernelspecs that are installed
 
 # How the scripts below find a notebook's panel.
 PANEL = """
@@ -47,6 +48,21 @@ RUN_ALL = """async path => {
 CELL = "([path, index]) => panelOf(path).content.widgets[index].model.toJSON()"
 STATUS = "path => panelOf(path).sessionContext.session?.kernel?.status"
 SAVE = "async path => { await panelOf(path).context.save(); }"
+CURRENT = """async () => {
+    const isNotebook = w => w?.content?.model && w?.sessionContext;
+    while (!isNotebook(jupyterapp.shell.currentWidget)) await new Promise(resolve => setTimeout(resolve, 50));
+    const panel = jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await panel.sessionContext.session.kernel.info;
+    return panel.context.path;
+}"""
+OPEN_PATHS = "() => [...jupyterapp.shell.widgets('main')].flatMap(w => w.context ? [w.context.path] : [])"
+CLOSE_TAB = """async path => {
+    const panel = panelOf(path);
+    await panel.context.save();
+    panel.dispose();
+}"""
 CLOSE = """async path => {
     const panel = panelOf(path);
     if (!panel) return;
@@ -71,11 +87,11 @@ class Lab:
         await self.page.wait_for_function("window.jupyterapp !== undefined")
         await self.page.evaluate("async () => { await jupyterapp.restored; }")
 
-    async def new_notebook(self, name: str, cells: Sequence[str]) -> Notebook:
+    async def new_notebook(self, name: str, cells: Sequence[str], kernel: str = "python3") -> Notebook:
         """Write a notebook of code cells, and open it with a kernel of its own."""
         document = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell.rstrip(), id=f"{name}-{i}") for i, cell in enumerate(cells)],
-            metadata=PYTHON,
+            metadata=kernelspec(kernel),
         )
         path = f"{name}.ipynb"
         nbformat.write(document, self.notebooks / path)
@@ -85,6 +101,17 @@ class Lab:
         await self.page.evaluate(OPEN, path)
         return Notebook(self, path, self.notebooks / path)
 
+    async def current_notebook(self) -> Notebook:
+        """The notebook in front, when its kernel is ready."""
+        path = str(await self.page.evaluate(CURRENT))
+        return Notebook(self, path, self.notebooks / path)
+
+    async def close_all(self) -> None:
+        """Close what is open, and end its kernels."""
+        for path in await self.page.evaluate(OPEN_PATHS):
+            await Notebook(self, path, self.notebooks / path).close()
+        await self.command("application:close-all")
+
     async def reload(self) -> None:
         await self.page.reload()
         await self.wait_until_restored()
@@ -92,6 +119,13 @@ class Lab:
     async def command(self, name: str, **arguments: Any) -> None:
         script = "async ([name, args]) => { await jupyterapp.commands.execute(name, args); }"
         await self.page.evaluate(script, [name, arguments])
+
+
+def kernelspec(name: str) -> dict[str, Any]:
+    """The metadata of a notebook for a kernel."""
+    if name == "python3":
+        return PYTHON
+    return {"kernelspec": {"name": name, "display_name": GPU_KERNELS[name], "language": "python"}}
 
 
 class Notebook:
@@ -141,6 +175,10 @@ class Notebook:
         """Save, end the kernel and close the tab."""
         await self._evaluate(CLOSE, self.path)
 
+    async def close_tab(self) -> None:
+        """Save and close the tab; the kernel stays, as it does when a person closes one."""
+        await self._evaluate(CLOSE_TAB, self.path)
+
     # seeing ---------------------------------------------------------------------------------------------------
 
     async def cell(self, index: int) -> dict[str, Any]:
@@ -181,6 +219,9 @@ class Notebook:
         """Wait until a JavaScript function of a cell's element and the argument is true."""
         element = await (await self.locate(index)).element_handle()
         await self.lab.page.wait_for_function(f"given => ({condition})(...given)", arg=[element, argument])
+
+    def toolbar_button(self, name: str) -> Locator:
+        return self._panel.locator(f'[data-jp-item-name="{name}"]')
 
     @property
     def _panel(self) -> Locator:

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -56,6 +58,7 @@ class JupyterLabServer:
     async def __aenter__(self) -> JupyterLabServer:
         self.notebooks.mkdir()
         self._write_settings()
+        await asyncio.to_thread(self.perijove, "install", "--user", "--gpu", "H100", "--gpu", "H100:2")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a moment, before anything else runs
                 [
@@ -103,6 +106,21 @@ class JupyterLabServer:
         command = [sys.executable, "-m", "perijove.cli", *words]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=30)
         return done.stdout
+
+    async def wait_until(self, condition: Callable[[], bool], within_s: float = 30.0) -> None:
+        """Wait for something that our command line tells."""
+        async with asyncio.timeout(within_s):
+            while not await asyncio.to_thread(condition):
+                await asyncio.sleep(0.1)
+
+    @contextmanager
+    def kernel_environment(self, name: str, **variables: str) -> Iterator[None]:
+        """Kernels that are started meanwhile have these variables: a kernelspec's ``env`` is for its user to fill."""
+        path = self._directory / "jupyter" / "kernels" / name / "kernel.json"
+        before = path.read_text()
+        path.write_text(json.dumps(json.loads(before) | {"env": variables}))
+        yield
+        path.write_text(before)
 
     def _write_settings(self) -> None:
         for plugin, settings in SETTINGS.items():
