@@ -18,7 +18,7 @@ from . import released
 from .answers import CommandAnswer
 from .cell_queue import CellQueue
 from .comms import Comms
-from .instructions import Client, Instruction, Interrupt, Publish, RunCommands, ShutDown, ToProcess
+from .instructions import Client, Instruction, Interrupt, Publish, RunCommands, ShutDown, ToProcess, WakeUp
 from .messages import Document, Writer, document, id_of, packed, type_of, utc_timestamp
 from .numbers import CellNumbers
 from .requests import Outstanding, Request, read_request
@@ -26,7 +26,7 @@ from .routes import Route, route_of
 from .saying import Saying, error_content
 from .setup_cells import SetupCells
 from .subshells import Subshells
-from .waiting import WaitingLine
+from .waiting import ContactLine, WaitingLine
 
 if TYPE_CHECKING:
     from ..models import KernelView
@@ -41,6 +41,7 @@ class FrontSettings:
     session: str
     gpu_spec: str
     wait_shown_after_s: float = 1.0  # how long a cell waits for its GPU before its output says so
+    silence_shown_after_s: float = 10.0  # how long the link is down before a running cell's output says so
 
 
 class Front:
@@ -55,6 +56,8 @@ class Front:
         self._outstanding = Outstanding()
         self._numbers = CellNumbers()
         self._waiting = WaitingLine(self._saying, settings.gpu_spec, settings.wait_shown_after_s)
+        self._contact = ContactLine(self._saying, settings.silence_shown_after_s)
+        self._wake_at: float | None = None
         self._queue = CellQueue(
             self._saying, self._numbers, self._outstanding, self._waiting, self._give_cell, self._new_id
         )
@@ -99,7 +102,7 @@ class Front:
                 self._saying.do(ToProcess(frame))
             case _:
                 pass
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def client_left(self, client: Client) -> list[Instruction]:
         """A front-end's connection is gone; its cells run on, and what answers them has nobody to go to."""
@@ -255,7 +258,7 @@ class Front:
             self._question(msg_type, frame)
         else:
             self._reply(msg_type, frame, now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def _output(self, msg_type: str, frame: JupyterFrame, now_s: float) -> None:
         match msg_type:
@@ -368,7 +371,7 @@ class Front:
                 "stdin", "perijove_command_reply", _command_reply(answers, error), question
             )
             self._saying.do(ToProcess(reply))
-        return self._saying.take()
+        return self._all_done(now_s)
 
     # the broker ---------------------------------------------------------------------------------------------------
 
@@ -391,7 +394,7 @@ class Front:
         self._warn(view)
         self._queue.advance(now_s)
         self._ask_again(now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def _process_ready(self) -> None:
         """It has its GPU: set it up if it is new, else let it have what waited for it."""
@@ -464,7 +467,7 @@ class Front:
             if error is not None and first is None:
                 self._give_up_undelivered(error)
             self._ask_again(now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def undeliverable(self, now_s: float) -> list[Instruction]:
         """What was sent crossed a release; the link keeps it and sends it again once the kernel is attached."""
@@ -474,7 +477,7 @@ class Front:
                 self._answer_released(request)
                 self._outstanding.disown(request)
         self._ask_again(now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def _ask_again(self, now_s: float) -> None:
         if not self._undelivered or self.attached:
@@ -500,7 +503,7 @@ class Front:
             self._saying.notice(sentence, running.frame.header)
         else:
             self._news.append(sentence)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def lost(self, error: PerijoveError, now_s: float) -> list[Instruction]:
         """The broker refuses this kernel for good; the next Attach is for a new one."""
@@ -508,7 +511,7 @@ class Front:
             self._process_ended(str(error), now_s)
         self._view, self._incarnation, self._queue.attached = None, None, False
         self._queue.advance(now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def restarting(self, now_s: float) -> list[Instruction]:
         """The kernel is about to be restarted by somebody's wish: cells begin at 1, nothing of the old one is missed,
@@ -524,7 +527,7 @@ class Front:
         self._has_run = False
         self._news.clear()
         self._numbers.restart()
-        return self._saying.take()
+        return self._all_done(now_s)
 
     def restarted(self, now_s: float) -> list[Instruction]:
         """The restart is over, whatever came of it: what the broker says of the kernel holds again."""
@@ -532,13 +535,31 @@ class Front:
         if self._view is not None:
             return self.view_changed(self._view, now_s)
         self._queue.advance(now_s)
-        return self._saying.take()
+        return self._all_done(now_s)
+
+    def connection_changed(self, connected: bool, now_s: float) -> list[Instruction]:
+        """The link is there, or not; what runs goes on either way."""
+        if connected:
+            self._contact.found(now_s)
+        else:
+            self._contact.lost(now_s)
+        return self._all_done(now_s)
 
     # time ---------------------------------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> list[Instruction]:
         """The time of the last WakeUp has come."""
+        self._wake_at = None
         self._waiting.tick(self._view, now_s)
+        self._contact.tick(next(iter(self._outstanding.cells), None), now_s)
+        return self._all_done(now_s)
+
+    def _all_done(self, now_s: float) -> list[Instruction]:
+        """What is to be done, and when to be called next."""
+        dues = [due for due in (self._waiting.due_at, self._contact.due_at) if due is not None]
+        if dues and (self._wake_at is None or min(dues) < self._wake_at):
+            self._wake_at = min(dues)
+            self._saying.do(WakeUp(max(0.0, self._wake_at - now_s)))
         return self._saying.take()
 
 

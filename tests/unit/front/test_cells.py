@@ -309,3 +309,30 @@ class TestEndings:
         assert world.content(cell, "error")["ename"] == "BudgetExhausted"
         assert world.content(cell, "execute_reply")["ename"] == "BudgetExhausted"
         assert "%gpu budget" in world.content(cell, "error")["evalue"]
+
+
+def test_a_link_that_stays_down_during_a_cell_is_told_in_the_cell(world: World) -> None:
+    cell = world.run("train()")
+    world.grant()
+    frame = world.begin()
+    world.carry_out(world.front.connection_changed(False, world.now_s))
+    world.pass_time(9)
+    assert "display_data" not in world.types(cell)
+    world.pass_time(2)
+    assert "out of reach" in world.content(cell, "display_data")["data"]["text/plain"]
+    world.pass_time(20)
+    world.carry_out(world.front.connection_changed(True, world.now_s))
+    assert "for 31 s" in world.content(cell, "update_display_data")["data"]["text/plain"]
+    world.finish(frame)
+
+
+def test_a_short_silence_of_the_link_is_nobodys_concern(world: World) -> None:
+    cell = world.run("train()")
+    world.grant()
+    frame = world.begin()
+    world.carry_out(world.front.connection_changed(False, world.now_s))
+    world.pass_time(3)
+    world.carry_out(world.front.connection_changed(True, world.now_s))
+    world.pass_time(60)
+    world.finish(frame)
+    assert world.types(cell) == ANSWERED
