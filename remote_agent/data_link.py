@@ -1,8 +1,7 @@
 """The data link: one WebSocket per kernel process, opened ahead of any bind and re-opened for as long as it lives.
 
 Answers and the kernel's messages go first, chunks of blobs when nothing else waits, so that bulk data is never in
-front of output or of the answer to an interrupt. Small messages go together, where that makes nobody wait: each write
-wakes the broker, the client and the front-end in turn, which costs them more than reading what it brings.
+front of output or of the answer to an interrupt.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from .dialing import Dial
 from .streams import Arrival, KernelStreams
 
 ACK_AFTER_S = 0.05
-TOGETHER_BYTES = 64 << 10
-HELD_S = 0.001
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 5.0
 _BLOB_KINDS = frozenset({Kind.BLOB_PUT, Kind.BLOB_GET, Kind.BLOB_DROP})
@@ -54,21 +51,12 @@ class DataLink:
         self._all_sent = asyncio.Event()
         self._bulk: deque[Callable[[], bytes]] = deque()
         self._ack_timer: asyncio.TimerHandle | None = None
-        self._soon: asyncio.TimerHandle | None = None
         self.opened = asyncio.Event()
 
     def wake(self) -> None:
         """There is something new to send."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
         self._something_to_send.set()
         self._all_sent.clear()
-
-    def wake_soon(self) -> None:
-        """There is something new to send, and more is about to come that it can go with."""
-        if self._soon is None and not self._something_to_send.is_set():
-            self._soon = asyncio.get_running_loop().call_later(HELD_S, self.wake)
 
     def send_later(self, make: Callable[[], bytes]) -> None:
         """Send what ``make`` returns when nothing more urgent waits. It is called just before, to bound memory."""
@@ -96,8 +84,7 @@ class DataLink:
         """Give what the kernel left behind a moment to be sent."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                if self.opened.is_set() and (self._soon is not None or self._something_to_send.is_set()):
-                    self.wake()
+                if self.opened.is_set() and self._something_to_send.is_set():
                     await self._all_sent.wait()
 
     async def _serve(self, connection: ClientConnection) -> None:
@@ -146,34 +133,17 @@ class DataLink:
 
     async def _write(self, connection: ClientConnection) -> None:
         while True:
-            while messages := self._next_together():
-                await _send_together(connection, messages)
+            while (message := self._next()) is not None:
+                await connection.send(message)
             self._something_to_send.clear()
             self._all_sent.set()
             await self._something_to_send.wait()
-
-    def _next_together(self) -> list[bytes]:
-        """What goes into one write; nothing that is large waits for it."""
-        messages: list[bytes] = []
-        size = 0
-        while size < TOGETHER_BYTES and (message := self._next()) is not None:
-            messages.append(message)
-            size += len(message)
-        return messages
 
     def _next(self) -> bytes | None:
         message = self._streams.next_message()
         if message is None and self._bulk:
             return self._bulk.popleft()()
         return message
-
-
-async def _send_together(connection: ClientConnection, messages: list[bytes]) -> None:
-    """``connection.send`` for each, but with one write; waits while the broker does not read."""
-    async with connection.send_context():
-        for message in messages:
-            connection.protocol.send_binary(message)
-        connection.transport.write(b"".join(connection.protocol.data_to_send()))
 
 
 def blob_answer(kind: Kind, stream: bytes, incarnation: bytes, payload: bytes) -> bytes:

@@ -42,7 +42,7 @@ class PendingCells:
 
     def status_seen(self, parts: list[bytes]) -> bool:
         """An IOPub message (header, parent header, metadata, content); returns whether the kernel became idle."""
-        if not self._waiting or _EXECUTE not in parts[1] or not is_idle(parts):
+        if not self._waiting or _EXECUTE not in parts[1] or b'"status"' not in parts[0] or b'"idle"' not in parts[3]:
             return False
         if json.loads(parts[0]).get("msg_type") != "status":
             return False
@@ -58,13 +58,3 @@ class PendingCells:
 
 def is_cell(header: bytes) -> bool:
     return _EXECUTE in header and json.loads(header).get("msg_type") == "execute_request"
-
-
-def is_idle(parts: list[bytes]) -> bool:
-    """Whether an IOPub message looks like the status that ends a request; a display may look so, too."""
-    return b'"status"' in parts[0] and b'"idle"' in parts[3]
-
-
-def is_busy(parts: list[bytes]) -> bool:
-    """The same for the status that begins one."""
-    return b'"status"' in parts[0] and b'"busy"' in parts[3]
