@@ -97,12 +97,13 @@ class Remote:
 
     async def _opened(self, *, start: bool) -> KernelChannel | None:
         """One at a time; whoever comes second waits for the first, and has its error. Cancelling leaves it running."""
-        if self._channel is None and self._opening is not None:
-            await asyncio.shield(self._opening)
-        if self._channel is None:
-            self._opening = asyncio.create_task(self._open(start=start))
-            self._opening.add_done_callback(self._opening_done)
-            await asyncio.shield(self._opening)
+        while self._channel is None:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open(start=start))
+                self._opening.add_done_callback(self._opening_done)
+            channel = await asyncio.shield(self._opening)
+            if channel is not None or not start:
+                return channel
         return self._channel
 
     def _opening_done(self, opening: asyncio.Task[KernelChannel | None]) -> None:

@@ -148,6 +148,17 @@ def test_an_interrupt_is_not_held_up_by_a_reader_that_pauses(kernel: KernelProce
     assert [m["content"]["ename"] for m in messages if m["msg_type"] == "error"] == ["KeyboardInterrupt"]
 
 
+def test_a_cell_goes_on_when_its_front_end_leaves_in_the_middle_of_a_flood(kernel: KernelProcess) -> None:
+    assert kernel.client is not None
+    run_cell(kernel.client, "text = 'x' * 100_000")
+    kernel.client.execute("for number in range(3000): print(text, flush=True)")
+    time.sleep(2)  # the reader pauses, and the cell waits for it
+    kernel.client.stop_channels()
+    kernel.client = kernel.connect()
+    kernel.client.wait_for_ready(timeout=60)
+    assert result(run_cell(kernel.client, "number")) == "2999"
+
+
 # %gpu lines -------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +197,16 @@ def test_a_signal_frees_the_gpu_of_a_cell_that_runs(environment: dict[str, str],
         until(lambda: len(attached(environment)) == 1, "the cell holds a GPU")
         kernel.end()
     until(lambda: attached(environment) == [], "the GPU is free", 10)
+
+
+def test_a_signal_frees_the_gpu_while_a_reader_pauses(environment: dict[str, str], tmp_path: Path) -> None:
+    with running(tmp_path, environment) as kernel:
+        assert kernel.client is not None
+        run_cell(kernel.client, "text = 'x' * 100_000")
+        kernel.client.execute("while True: print(text, flush=True)")
+        time.sleep(3)
+        assert kernel.end() == (0, "")
+    until(lambda: attached(environment) == [], "the GPU is free", 5)
 
 
 def test_a_signal_takes_the_kernel_out_of_the_queue(environment: dict[str, str], tmp_path: Path) -> None:
