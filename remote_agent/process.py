@@ -34,7 +34,7 @@ from .dialing import Dial
 from .errors import KernelStartFailed
 from .interrupts import shell_seq_of
 from .overflow import Overflow
-from .pending_cells import PendingCells, is_cell, is_idle
+from .pending_cells import PendingCells, is_cell
 from .premises import Premises
 from .runtime.environment import AGENT_PID, BLOB_DIR, FLOW_FILE, MARK, START_NICE
 from .spool import Spool
@@ -303,10 +303,7 @@ class KernelProcess:
                 self.on_activity()
         if self._session:  # before that nobody listens: what a starting kernel says is not a client's
             self.streams.spool.append(encode_frame(channel, parts))
-            if channel == "shell" or (channel == "iopub" and not is_idle(parts)):
-                self.link.wake_soon()  # an idle follows
-            else:
-                self.link.wake()
+            self.link.wake()
 
     def _from_client(self, arrival: Arrival) -> None:
         message = decode_frame(arrival.frame)
