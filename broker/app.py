@@ -42,7 +42,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
         if scope["type"] == "websocket":
             await serve_websocket(broker, auth, scope, receive, send)
         elif scope["type"] == "http":
-            await http(scope, _bounded(receive), send)
+            await http(_taken_as_json(scope), _bounded(receive), send)
 
     return app
 
@@ -95,6 +95,16 @@ def _as_json(error: PerijoveError) -> JSONResponse:
     status_code = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
     headers = {"WWW-Authenticate": "Bearer"} if status_code == 401 else None
     return JSONResponse({"code": error.code, "message": error.message, "reason": None}, status_code, headers)
+
+
+def _taken_as_json(scope: Scope) -> Scope:
+    """``@jupyterlab/services``, in JupyterLab and VS Code, sends JSON without saying so: browsers and Node then say
+    that it is plain text. Every body here is JSON, and nothing is done without a token, which no form can send."""
+    headers = [
+        (name, b"application/json" if name == b"content-type" and value.startswith(b"text/plain") else value)
+        for name, value in scope["headers"]
+    ]
+    return {**scope, "headers": headers}
 
 
 class BodyTooLarge(Exception):
