@@ -84,11 +84,19 @@ class FrontEnd:
         raise TimeoutError(f"the local kernel did not answer a {msg_type} within {WITHIN_S:.0f} s")
 
     def wait_until_heard(self) -> None:
-        """Run cells until IOPub arrives: a subscription takes a moment to reach the kernel."""
+        """Ask until IOPub arrives: a subscription takes a moment to reach the kernel.
+
+        Raises:
+            RuntimeError: when it has ended, or keeps silent.
+        """
         for _ in range(100):
             self._send(self._shell, "kernel_info_request", {})
             if self._iopub.poll(100):
                 break
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the kernel has ended: {(self.directory / 'kernel.log').read_text()[-500:]}")
+        else:
+            raise RuntimeError(f"nothing was heard of {' '.join(map(str, self.process.args))}")  # type: ignore[arg-type]
         time.sleep(0.2)
         for socket in (self._shell, self._iopub):
             while socket.poll(50):

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -103,16 +102,16 @@ def _wait_until_it_answers(server: KernelServer, process: subprocess.Popen[bytes
 
 
 def set_nodelay() -> None:
-    """Have tornado set TCP_NODELAY on every connection that it accepts."""
-    from tornado.httpserver import HTTPServer
+    """Have jupyter_server set TCP_NODELAY on each kernel WebSocket that it opens; before, tornado would undo it."""
+    from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
 
-    handle_stream = HTTPServer.handle_stream
+    stock = KernelWebsocketHandler.open
 
-    def without_delay(self: HTTPServer, stream: Any, address: Any) -> None:
-        stream.set_nodelay(True)
-        handle_stream(self, stream, address)
+    async def without_delay(self: KernelWebsocketHandler, kernel_id: str) -> None:
+        self.set_nodelay(True)
+        await stock(self, kernel_id)
 
-    HTTPServer.handle_stream = without_delay  # type: ignore[method-assign]
+    KernelWebsocketHandler.open = without_delay  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
