@@ -116,12 +116,9 @@ class DataLink:
         if envelope.kind in _BLOB_KINDS:
             self._blob_request(envelope)
             return
-        was_full = self._streams.spool.full
         arrival = self._streams.receive(envelope)
         if arrival is not None:
             self._deliver(arrival)
-        if was_full:
-            self._room_made()
         if envelope.kind is Kind.DATA and self._ack_timer is None:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
         self.wake()
@@ -140,7 +137,10 @@ class DataLink:
             await self._something_to_send.wait()
 
     def _next(self) -> bytes | None:
+        was_full = self._streams.spool.full
         message = self._streams.next_message()
+        if was_full and not self._streams.spool.full:
+            self._room_made()  # what is sent makes room, not what is acknowledged
         if message is None and self._bulk:
             return self._bulk.popleft()()
         return message
