@@ -69,7 +69,7 @@ def alternate(rounds: int, contenders: Mapping[Name, Contender], *, warm_up: int
     """
     taken: dict[Name, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
-    order = random.Random(0)  # noqa: S311 - no secret
+    order = random.Random(0)
     for number in range(-warm_up, rounds):
         order.shuffle(names)
         for name in names:
