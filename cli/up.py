@@ -74,7 +74,10 @@ def down(
     if data is not None:
         os.environ["PERIJOVE_DATA"] = str(data.resolve())
     files = embedded_files()
-    stopped = [_stop(pid) for pid in (_broker_pid(files), _agent_pid(files)) if pid]
+    # The agent first: it ends its kernels and says so to the broker, which then knows of nothing that might still run.
+    stopped = [_stop(pid) for pid in (_agent_pid(files), _broker_pid(files)) if pid]
+    if (pid := _agent_pid(files)) is not None:  # one that was started again in between
+        _stop(pid)
     files.ready.unlink(missing_ok=True)
     print("perijove is down" if any(stopped) else "perijove was not running")
 

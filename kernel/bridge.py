@@ -97,6 +97,9 @@ class Bridge:
     def messages_lost(self, count: int) -> None:
         self._tell(self._front.messages_lost, count)
 
+    def connection_changed(self, connected: bool) -> None:
+        self._carry_out(self._front.connection_changed(connected, self._loop.time()))
+
     def lost(self, error: PerijoveError) -> None:
         self._tell(self._front.lost, error)
 
