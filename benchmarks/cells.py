@@ -76,6 +76,9 @@ class RunsCells(Protocol):
         self, code: str, *, history: bool = True, within_s: float = WITHIN_S, may_lose: bool = False
     ) -> Execution: ...
 
+    def stay_connected(self) -> None:
+        """To be called now and then while others are measured."""
+
 
 def run_cell(
     send: Send,

@@ -110,6 +110,9 @@ class FrontEnd:
             self._send_on_shell, self._arrivals, code, history=history, within_s=within_s, may_lose=may_lose
         )
 
+    def stay_connected(self) -> None:
+        """ZeroMQ looks after that."""
+
     def close(self) -> None:
         """Ask the kernel to shut down, so that it says goodbye to whatever it holds; end it if it does not."""
         if self.process.poll() is None:

@@ -6,7 +6,7 @@ is told beside their rates, which are those of what was *printed*, and better fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from .cells import Execution, RunsCells
@@ -31,7 +31,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
             for front_end in ways.values():
                 _storm(front_end, code, count // WARM_UP_PART, [])
             storms: dict[str, list[Execution]] = {way: [] for way in ways}
-            contenders = {way: partial(_storm, ways[way], code, count, storms[way]) for way in ways}
+            contenders = {way: partial(_storm, ways[way], code, count, storms[way], ways.values()) for way in ways}
             taken = alternate(effort.storms, contenders)
             rates = {way: count * len(timings) / sum(timings.seconds) for way, timings in taken.items()}
             for way, seen in storms.items():
@@ -47,7 +47,11 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
                 )
 
 
-def _storm(front_end: RunsCells, code: str, count: int, seen: list[Execution]) -> float:
+def _storm(
+    front_end: RunsCells, code: str, count: int, seen: list[Execution], others: Iterable[RunsCells] = ()
+) -> float:
+    for other in others:
+        other.stay_connected()  # a storm takes half a minute
     storm = front_end.execute(f"for i in range({count}):\n    {code}", within_s=WITHIN_S, may_lose=True)
     seen.append(storm)
     return storm.done_s
