@@ -71,6 +71,6 @@ def lost(seen: Execution, count: int) -> int:
 
 
 def _detail(seen: list[Execution]) -> str:
-    messages = sum(each.streams or each.displays for each in seen)
+    messages = sum(each.streams + each.displays for each in seen)
     seconds = ", ".join(f"{each.done_s:.1f}" for each in seen)
     return f"{seconds} s, in {messages:,} messages"
