@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from .jupyter_servers import Server, broker
-from .observing import held_gpus
+from .observing import held_gpus, wait_until
 
 HIDDEN = [
     "try:\n    import ipywidgets\n    print(ipywidgets.__version__)\nexcept ImportError:\n    pass",
@@ -98,7 +98,7 @@ def test_a_notebook(server: Server) -> None:
             assert FrontEnd(socket).execute("__vsc_ipynb_file__ = 1; 1")["status"] == "ok"
         assert http.delete(f"api/sessions/{session['id']}").status_code == 204
         assert http.get(f"api/kernels/{kernel}").status_code == 404
-    assert held_gpus(server.environment) == 0
+    wait_until(lambda: held_gpus(server.environment) == 0)
 
 
 def test_widgets_of_packages_that_are_installed_here(server: Server) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,9 +33,11 @@ class JupyterLabServer:
     Args:
         directory: for everything it writes; short, because sockets of ours lie in it.
         simulate: the devices that the embedded broker offers.
+        options: more words on JupyterLab's command line.
     """
 
-    def __init__(self, directory: Path, simulate: str = "H100:2") -> None:
+    def __init__(self, directory: Path, simulate: str = "H100:2", options: Sequence[str] = ()) -> None:
+        self._options = options
         self.notebooks = directory / "notebooks"
         self.data = directory / "data"
         self._settings = directory / "settings"
@@ -73,6 +75,7 @@ class JupyterLabServer:
                     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
                     "--LabApp.news_url=None",
                     "--LabApp.extension_manager=readonly",
+                    *self._options,
                 ],
                 env=self.environment,
                 cwd=self.notebooks,
@@ -110,7 +113,7 @@ class JupyterLabServer:
     async def wait_until(self, condition: Callable[[], bool], within_s: float = 30.0) -> None:
         """Wait for something that our command line tells."""
         async with asyncio.timeout(within_s):
-            while not await asyncio.to_thread(condition):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - another program is what is waited for
                 await asyncio.sleep(0.1)
 
     @contextmanager

@@ -1,8 +1,7 @@
-"""Picking a GPU kernel, stopping and restarting it, leaving it and coming back, and what it says while it has no GPU."""
+"""Picking a GPU kernel, stopping and restarting it, coming back to it, and what it says while it has no GPU."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 
 import nbformat
@@ -11,7 +10,7 @@ import pytest_asyncio
 
 from .conftest import NewNotebook
 from .gpu_kernel import IS_OURS, KERNEL, kernels_with_a_gpu
-from .lab import Lab, Notebook, kernelspec
+from .lab import Lab, kernelspec
 from .server import JupyterLabServer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
