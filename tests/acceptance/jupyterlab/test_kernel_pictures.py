@@ -66,11 +66,8 @@ async def test_unreachable(new_notebook: NewNotebook, jupyterlab: JupyterLabServ
 
 
 async def test_gateway(gateway_lab: Lab) -> None:
-    cells = ["import platform\n\nplatform.node(), 6 * 7", "%gpu"]
-    notebook = await gateway_lab.new_notebook("behind", cells, GPU)
-    await notebook.run(0, 1)
-    await notebook.toolbar_button("kernelName").click()
-    await gateway_lab.page.locator(".jp-Dialog select").wait_for()
-    await take(gateway_lab.page, "jupyterlab-gateway", 560)
-    await gateway_lab.page.locator(".jp-Dialog .jp-mod-reject").click()
-    await notebook.close()
+    await gateway_lab.command("application:toggle-left-area")
+    await gateway_lab.command("launcher:create")
+    await gateway_lab.page.locator(".jp-LauncherCard img").first.wait_for()
+    await take(gateway_lab.page, "jupyterlab-gateway", 620)
+    await gateway_lab.command("application:close-all")

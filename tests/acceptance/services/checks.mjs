@@ -1,6 +1,9 @@
 // What JupyterLab and VS Code do with a server, through the library that they do it with.
 //
-//   node checks.mjs URL TOKEN KERNEL v1|legacy
+//   node checks.mjs URL TOKEN KERNEL v1|legacy|gateway
+//
+// A gateway's WebSocket client cannot carry buffers (jupyter-widgets/ipywidgets#3798), and loses its connection over
+// them, so it is spared those checks.
 //
 // Prints one JSON line per check: {"name", "error": null | string}. A check that fails does not stop the others.
 
@@ -40,7 +43,9 @@ function within(promise, what) {
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`${what} did not come within ${WITHIN_MS} ms`)), WITHIN_MS);
   });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  const first = Promise.race([promise, late]).finally(() => clearTimeout(timer));
+  first.catch(() => {}); // whoever awaits it hears of it; nobody may, after another check's failure
+  return first;
 }
 
 /** Run code; gives its reply and what it published, without the notices of a wait. */
@@ -258,6 +263,7 @@ get_ipython().kernel.comm_manager.register_target("echo", opened)`);
 };
 
 for (const [name, check] of Object.entries(checks)) {
+  if (framing === 'gateway' && name.endsWith('with buffers')) continue;
   let error = null;
   try {
     await check();

