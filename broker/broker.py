@@ -23,6 +23,7 @@ from .ledger import books
 from .ledger.bill import LiveLease, build_bill
 from .ledger.ledger import Ledger
 from .links.link import Peer
+from .metrics import Metrics
 from .price_book import load_price_book
 from .relay import Relay
 from .sessions import Sessions
@@ -51,6 +52,8 @@ class Broker:
         self.started = now()
         self.fleet = Fleet(settings.policy, load_price_book(settings.price_book), new_id, self.started, version)
         self.relay = Relay()
+        self.metrics = Metrics()
+        ledger.watch = self.metrics
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
@@ -70,6 +73,7 @@ class Broker:
             )
         )
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
+        self.metrics.take_up(self.fleet)
         await self.sessions.load()
         log.info("broker.started", kernels=len(kernels), open_leases=len(leases))
 
@@ -83,7 +87,10 @@ class Broker:
         """Something happened: decide, and do what follows, before anything else happens."""
         if isinstance(event, KernelCreated):
             self._unused_since = time.monotonic()  # its client is about to link
-        self._carry_out(self.fleet.handle(event, self.now()))
+        now = self.now()
+        instructions = self.fleet.handle(event, now)
+        self.metrics.happened(event, instructions, self.fleet, now.boot)
+        self._carry_out(instructions)
 
     def live_leases(self) -> list[LiveLease]:
         boot = self.now().boot

@@ -22,8 +22,19 @@ log = structlog.get_logger(__name__)
 MOST_HELD = 64
 MOST_HELD_BYTES = 4 << 20
 MOST_UNROUTED = 4096
+_SEQ = slice(28, 36)  # of a packed envelope (wire.envelope)
+_ANY = -1
+_DATA, _RESUMED = int(Kind.DATA), int(Kind.RESUMED)  # plain integers: compared for every message
 # What makes a process work; all else only reads what it has already sent.
 _NEEDS_GPU = frozenset({Kind.DATA, Kind.BLOB_PUT})
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was handed on in one direction."""
+
+    messages: int = 0
+    bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -37,6 +48,7 @@ class _Lane:
     held: deque[bytes] = field(default_factory=deque)
     held_bytes: int = 0
     must_resume: bool = False  # something for or from this client was lost
+    next_seq: int = 0  # of the process's DATA to this client; 0: it has not resumed yet
 
     def drop_held(self) -> None:
         self.held.clear()
@@ -48,6 +60,11 @@ class Relay:
         self._lanes: dict[str, _Lane] = {}
         self._by_incarnation: dict[bytes, _Lane] = {}
         self._unrouted: dict[bytes, Peer] = {}  # data links of processes that serve no kernel yet
+        self.to_process = Traffic()
+        self.to_client = Traffic()
+        self.dropped = 0  # DATA that are missing between two that a client got over one link: there must be none
+        self.kept_back = 0  # not handed on, as the other end was gone: their sender keeps them, and sends them again
+        self.resumes_ordered = 0  # because a process's link was cut
 
     # routes, as the core says ---------------------------------------------------------------------------------------
 
@@ -73,10 +90,10 @@ class Relay:
         if lane.held or lane.must_resume:
             self._have_client_resume(lane)
 
-    @staticmethod
-    def _have_client_resume(lane: _Lane) -> None:
+    def _have_client_resume(self, lane: _Lane) -> None:
         lane.drop_held()
         if lane.client is not None:
+            self.resumes_ordered += 1
             lane.client.close_soon("the link to the kernel's process was cut; connect again and resume", CLOSE_RESUME)
 
     def drop_route(self, kernel_id: str) -> None:
@@ -89,13 +106,13 @@ class Relay:
             self._by_incarnation.pop(lane.incarnation, None)
             if lane.data is not None:
                 self._unrouted[lane.incarnation] = lane.data
-        lane.data, lane.must_resume = None, False
+        lane.data, lane.must_resume, lane.next_seq = None, False, 0
 
     # clients --------------------------------------------------------------------------------------------------------
 
     def client_link_opened(self, kernel_id: str, link: Peer) -> None:
         lane = self._lanes.setdefault(kernel_id, _Lane(kernel_id))
-        lane.client, lane.must_resume = link, False
+        lane.client, lane.must_resume, lane.next_seq = link, False, 0
         lane.drop_held()
 
     def client_link_closed(self, kernel_id: str, link: Peer) -> None:
@@ -120,12 +137,17 @@ class Relay:
                 await lane.data.send_binary(data)
             except LinkClosed:
                 lane.must_resume = True
+                self.kept_back += 1
+            else:
+                self.to_process.messages += 1
+                self.to_process.bytes += len(data)
         else:
             self._hold(lane, data)
 
     def _hold(self, lane: _Lane, data: bytes) -> None:
         if len(lane.held) >= MOST_HELD or lane.held_bytes + len(data) > MOST_HELD_BYTES:
             lane.must_resume = True
+            self.kept_back += 1 + len(lane.held)
             lane.drop_held()
         elif not lane.must_resume:
             lane.held.append(data)
@@ -153,8 +175,11 @@ class Relay:
                 data = lane.held.popleft()
                 lane.held_bytes -= len(data)
                 await link.send_binary(data)
+                self.to_process.messages += 1
+                self.to_process.bytes += len(data)
         except LinkClosed:
             lane.must_resume = True
+            self.kept_back += 1
             return True
         if self._by_incarnation.get(incarnation) is lane:
             lane.data = link
@@ -170,18 +195,37 @@ class Relay:
             del self._unrouted[incarnation]
         lane = self._by_incarnation.get(incarnation)
         if lane is not None and lane.data is link:
-            lane.data = None
+            lane.data, lane.next_seq = None, 0
             lane.must_resume = lane.client is not None
 
     async def from_process(self, incarnation: bytes, link: Peer, data: bytes) -> None:
         """Hand a process's envelope on; waits while the client does not take it, and drops it if there is none."""
         lane = self._by_incarnation.get(incarnation)
         if lane is None or lane.data is not link or lane.client is None:
+            self.kept_back += 1
             return  # the agent keeps it, and sends it again when a client resumes
+        client = lane.client
         try:
-            await lane.client.send_binary(data)
+            await client.send_binary(data)
         except LinkClosed:
+            self.kept_back += 1
             return
+        self.to_client.messages += 1
+        self.to_client.bytes += len(data)
+        if lane.client is client:
+            self._check_order(lane, data)
+
+    def _check_order(self, lane: _Lane, data: bytes) -> None:
+        """From where a client has resumed on, it gets every number of the process's stream."""
+        kind = data[1]
+        if kind == _DATA and lane.next_seq:
+            seq = int.from_bytes(data[_SEQ], "little")
+            if seq > lane.next_seq > 0:
+                self.dropped += seq - lane.next_seq
+                log.error("relay.dropped", kernel=lane.kernel_id, messages=seq - lane.next_seq)
+            lane.next_seq = seq + 1
+        elif kind == _RESUMED:
+            lane.next_seq = _ANY  # what follows begins after what the client has
 
 
 def is_envelope(data: bytes) -> bool:

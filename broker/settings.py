@@ -32,6 +32,7 @@ class BrokerSettings:
     allowed_hosts: tuple[str, ...] = ()  # further names this broker is reached under
     allowed_origins: tuple[str, ...] = ()  # web pages of other origins that may talk to it
     log_level: str = "warning"
+    metrics_without_token: bool = False  # /metrics for whoever asks from this machine itself
     kernels_per_user: int = field(default=1000)
 
     @property

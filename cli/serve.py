@@ -33,6 +33,9 @@ def broker(
         str | None, typer.Option(help="Another database than SQLite in the data directory.")
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="A price book (TOML) over the default one.")] = None,
+    metrics_without_token: Annotated[
+        bool, typer.Option("--metrics-without-token", help="Programs on this machine may read /metrics.")
+    ] = False,
 ) -> None:
     """Run a broker. Make tokens with `perijove token create`."""
     from ..broker.server import serve  # the broker's libraries are only needed here
@@ -46,6 +49,7 @@ def broker(
         insecure=insecure,
         database_url=database_url,
         price_book=prices,
+        metrics_without_token=metrics_without_token,
         ready_file=directory / "broker.json",
     )
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -34,6 +35,14 @@ MOST_IN_ONE_COMMIT = 500
 class _Job:
     work: Callable[[Connection], Any]
     done: Future[Any] | None
+    handed_in: float = field(default_factory=time.monotonic)
+
+
+class Watch(Protocol):
+    """Whom the writer's thread tells how it gets on."""
+
+    def ledger_committed(self, delay_s: float) -> None: ...
+    def ledger_failed(self) -> None: ...
 
 
 class Ledger:
@@ -44,6 +53,7 @@ class Ledger:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._renewals: dict[str, do.RenewLease] = {}
         self._renewals_due = False
+        self.watch: Watch | None = None
         self._thread = threading.Thread(target=self._write, name="perijove-ledger", daemon=True)
         self._thread.start()
 
@@ -123,8 +133,13 @@ class Ledger:
                     self._commit(connection, [job])
                 return
             _report_failure(batch[0], error)
+            if self.watch is not None:
+                self.watch.ledger_failed()
             return
+        now = time.monotonic()
         for job, result in zip(batch, results, strict=True):
+            if self.watch is not None:
+                self.watch.ledger_committed(now - job.handed_in)
             if job.done is not None and not job.done.cancelled():
                 job.done.set_result(result)
 
