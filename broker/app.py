@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..wire.errors import InvalidGpuSpec, KernelNotFound, NotAuthorized, PerijoveError
-from .api import front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
+from .api import audit, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
 from .auth import Authenticator, NoValidToken, check_host_and_origin
 from .broker import Broker
 from .doors.doors import ElsewhereLinked
@@ -42,7 +42,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
         if scope["type"] == "websocket":
             await serve_websocket(broker, auth, scope, receive, send)
         elif scope["type"] == "http":
-            await http(_taken_as_json(scope), _bounded(receive), send)
+            await metrics.counted(broker, http, _taken_as_json(scope), _bounded(receive), send)
 
     return app
 
@@ -50,7 +50,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
 def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
     http = FastAPI(title="Perijove broker", version=broker.version, docs_url="/docs", redoc_url=None)
     http.state.broker, http.state.auth = broker, auth
-    for part in (front_door, status, kernelspecs, kernels, sessions, money, tokens, metrics):
+    for part in (front_door, status, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
         http.include_router(part.router)
 
     @http.middleware("http")
@@ -63,16 +63,6 @@ def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
             too_large = {"code": "too_large", "message": "the body of this request is too large", "reason": None}
             return JSONResponse(too_large, 413)
         return await call_next(request)
-
-    @http.middleware("http")
-    async def count(request: Request, call_next: Callable[[Request], Awaitable[Any]]) -> Any:
-        status = 500  # what becomes of an error that nobody expected
-        try:
-            response = await call_next(request)
-            status = response.status_code
-            return response
-        finally:
-            metrics.count_request(broker, request, status)
 
     @http.exception_handler(PerijoveError)
     async def say_why(_: Request, error: PerijoveError) -> JSONResponse:

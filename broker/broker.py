@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from ..wire.models import Bill
+from .audit import Auditor
 from .core import instructions as do
 from .core.clock import Now, WallMs
 from .core.events import FleetEvent, KernelCreated, Tick
@@ -54,6 +55,7 @@ class Broker:
         self.relay = Relay()
         self.metrics = Metrics()
         ledger.watch = self.metrics
+        self.auditor = Auditor()
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
@@ -74,6 +76,7 @@ class Broker:
         )
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
         self.metrics.take_up(self.fleet)
+        self.auditor.take_up(self.fleet)
         await self.sessions.load()
         log.info("broker.started", kernels=len(kernels), open_leases=len(leases))
 
@@ -91,6 +94,8 @@ class Broker:
         instructions = self.fleet.handle(event, now)
         self.metrics.happened(event, instructions, self.fleet, now.boot)
         self._carry_out(instructions)
+        for entry in self.auditor.happened(event, instructions, self.fleet, now):
+            self.ledger.record(entry)
 
     def live_leases(self) -> list[LiveLease]:
         boot = self.now().boot

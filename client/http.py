@@ -57,6 +57,12 @@ class BrokerClient:
         bill = Bill.model_validate(await self._call("GET", "/api/bill", params={"since": since} if since else None))
         return bill if kernels is None else bill.of_kernels(kernels)
 
+    async def audit(self, since: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest entries of the audit log, the oldest of them first; an admin's token shows everybody's."""
+        params: dict[str, str | int] = {"limit": limit, **({"since": since} if since else {})}
+        document = await self._call("GET", "/api/audit", params=params)
+        return list(reversed(document["entries"]))
+
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = await self._http.request(method, path, **options)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ..audit import act_as
 from ..auth import Authenticator, require
 from ..broker import Broker
 from ..core.records import Kernel
+from ..ledger.audit import Via
 from ..ledger.tokens import Identity, Role
 
 
@@ -22,6 +24,7 @@ async def get_user(request: Request) -> Identity:
     auth: Authenticator = request.app.state.auth
     identity = await auth.identify(dict(request.scope["headers"]))
     require(identity, Role.USER, Role.ADMIN)
+    act_as(identity.name, Via.API)
     return identity
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client import exposition
 from prometheus_client.registry import CollectorRegistry
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...wire.addresses import is_loopback
 from ..auth import Authenticator, require
@@ -32,11 +33,21 @@ async def get_metrics(request: Request, broker: TheBroker) -> Response:
     return Response(encode(registry), media_type=content_type)
 
 
-def count_request(broker: Broker, request: Request, status: int) -> None:
-    """By the route's template, never by what stood in it; whatever has no route counts as one."""
-    route = request.scope.get("route")
-    method = request.method if request.method in _METHODS else "other"
-    broker.metrics.requests[method, getattr(route, "path", "none"), status] += 1
+async def counted(broker: Broker, http: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request and count it by its route's template, never by what stood in it; without a route, as "none"."""
+    status = 500  # what becomes of an error that nobody expected
+
+    async def send_on(message: Message) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        await send(message)
+
+    try:
+        await http(scope, receive, send_on)
+    finally:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        broker.metrics.requests[method, getattr(scope.get("route"), "path", "none"), status] += 1
 
 
 def _from_here(request: Request) -> bool:

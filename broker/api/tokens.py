@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from ..audit import acting
 from ..ledger.tokens import Role, create_token
 from .access import AsAdmin, AsUser, TheBroker
 
@@ -21,7 +22,8 @@ class NewToken(BaseModel):
 @router.post("/tokens", status_code=201)
 async def post_token(body: NewToken, broker: TheBroker, _: AsAdmin) -> dict[str, Any]:
     """The token is in this answer and nowhere else: only its hash is kept."""
-    token = await broker.ledger.call(lambda connection: create_token(connection, body.role, body.name))
+    by = acting()
+    token = await broker.ledger.call(lambda connection: create_token(connection, body.role, body.name, by))
     return {"token": token, "role": body.role.value, "name": body.name}
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..core import instructions as do
-from . import books
+from . import audit, books
 from .database import open_database
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,10 @@ class Ledger:
         if isinstance(instruction, do.CloseLease):
             self._renewals.pop(instruction.lease_id, None)
         self._jobs.put(_Job(lambda connection: books.apply(connection, instruction), None))
+
+    def record(self, entry: audit.AuditEntry) -> None:
+        """Add to the audit log; in order with the leases it speaks of, and mostly in one transaction with them."""
+        self._jobs.put(_Job(lambda connection: audit.append(connection, entry), None))
 
     async def call(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in the writer's transaction, after all that was handed in before; returns when it is on disk."""

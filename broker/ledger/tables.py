@@ -89,6 +89,22 @@ sessions = Table(
     Column("type", String(64), nullable=False),
 )
 
+# Who did what to which kernel or token, append-only; what the values mean is in ``audit``.
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("user", String(256), nullable=False),  # whose kernel or token it is about
+    Column("kernel_id", String(64), nullable=False),  # empty where it is about none
+    Column("detail", JSON, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_user", "user"),
+)
+
 # Who may come in. Only a token's hash is kept.
 tokens = Table(
     "tokens",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import Connection, insert, select
 
+from .audit import Action, Actor, AuditEntry, append, somebody_on_this_machine, wall_now
 from .tables import tokens
 
 PREFIX = "pj_"
@@ -35,11 +35,14 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def create_token(connection: Connection, role: Role, name: str) -> str:
-    """Make a token. It cannot be shown again: only its hash is kept."""
-    token = PREFIX + secrets.token_urlsafe(32)
-    row = {"hash": hash_of(token), "role": role.value, "name": name, "created_at": time.time_ns() // 1_000_000}
+def create_token(connection: Connection, role: Role, name: str, by: Actor | None = None) -> str:
+    """Make a token, and record by whom (None: somebody on this machine). It cannot be shown again: its hash is kept."""
+    token, at = PREFIX + secrets.token_urlsafe(32), wall_now()
+    row = {"hash": hash_of(token), "role": role.value, "name": name, "created_at": at}
     connection.execute(insert(tokens).values(row))
+    detail = {"role": role.value, "name": name}
+    about = name if role is not Role.AGENT else ""  # agents are nobody's
+    append(connection, AuditEntry(at, by or somebody_on_this_machine(), Action.CREATE_TOKEN, about, detail=detail))
     return token
 
 

@@ -11,9 +11,11 @@ import re
 import structlog
 
 from ...wire.errors import KernelNotFound, NotAuthorized, PerijoveError
+from ..audit import act_as
 from ..auth import Authenticator, NoValidToken, check_host_and_origin, require
 from ..broker import Broker
 from ..doors.doors import ElsewhereLinked
+from ..ledger.audit import Via
 from ..ledger.tokens import Identity, Role
 from ..websocket import connection_of
 from .agent_link import run_agent_link
@@ -38,6 +40,7 @@ async def serve_websocket(broker: Broker, auth: Authenticator, scope: Scope, rec
         headers = dict(scope["headers"])
         check_host_and_origin(headers, broker.settings)
         identity = await auth.identify(headers, scope["query_string"])
+        act_as(identity.name, Via.JUPYTER if _CHANNELS.match(str(scope["path"])) else Via.LINK)
         kind = _which(broker, str(scope["path"]), identity)
     except NotAuthorized as error:
         await _deny(send, 401 if isinstance(error, NoValidToken) else 403, str(error))

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from perijove.broker.core import instructions as do
@@ -17,11 +19,13 @@ from perijove.broker.core.clock import WallMs
 from perijove.broker.core.meter import Durations
 from perijove.broker.core.records import KernelRecord, LeaseRecord
 from perijove.broker.errors import LedgerError
-from perijove.broker.ledger import books, database
+from perijove.broker.ledger import audit, books, database
 from perijove.broker.ledger.bill import LiveLease, build_bill
 from perijove.broker.ledger.ledger import Ledger
 from perijove.broker.ledger.tables import metadata
 from perijove.wire.models import Bill, KernelState
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 T0 = WallMs(1_800_000_000_000)
 
@@ -208,6 +212,26 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
     assert scripts.get_current_head() == database.NEWEST_REVISION
 
 
+def test_the_audit_log_comes_and_goes_and_the_rest_stays(tmp_path: Path) -> None:
+    engine = database.open_database(database.default_url(tmp_path))
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        books.apply(connection, do.OpenLease(lease("one")))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert not inspect(connection).has_table("audit")
+        database.migrate(connection)
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert books.open_leases(connection) == [lease("one")]
+        audit.append(connection, audit.AuditEntry(T0, audit.Actor("ada", audit.Via.LINK), audit.Action.ATTACH, "ada"))
+        with pytest.raises(IntegrityError, match="append-only"), connection.begin_nested():
+            connection.execute(text("DELETE FROM audit"))
+        assert len(audit.entries(connection, limit=9)) == 1
+    engine.dispose()
+
+
 def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
@@ -234,7 +258,8 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(
-        "DROP TABLE sessions; DROP INDEX ix_leases_kernel_id; ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
+        "DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id;"
+        "ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
         "UPDATE alembic_version SET version_num = '0001';"
         "INSERT INTO kernels VALUES ('k', 'ada', 'perijove', 'H100', 'detached', 1, NULL, NULL, NULL, '', 1, 0, '');"
     )
