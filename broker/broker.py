@@ -92,8 +92,8 @@ class Broker:
             self._unused_since = time.monotonic()  # its client is about to link
         now = self.now()
         instructions = self.fleet.handle(event, now)
-        self.metrics.happened(event, instructions, self.fleet, now.boot)
         self._carry_out(instructions)
+        self.metrics.happened(event, instructions, self.fleet, now.boot)
         for entry in self.auditor.happened(event, instructions, self.fleet, now):
             self.ledger.record(entry)
 

@@ -37,7 +37,6 @@ class Action(StrEnum):
     END_KERNEL = "end_kernel"
     SET_BUDGET = "set_budget"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a word, not a token
-    REVOKE_TOKEN = "revoke_token"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
