@@ -36,8 +36,8 @@ class HostedSurroundings:
     def kernel_for(self, spec: GpuSpec | None) -> _OwnKernel:
         return self._kernel
 
-    async def gpus(self) -> tuple[list[dict[str, Any]], str]:
-        return self._hosted.gpus(), "this server"
+    async def gpus(self) -> tuple[list[dict[str, Any]], None]:
+        return self._hosted.gpus(), None
 
     async def bill(self, *, everything: bool) -> Bill:
         return await self._hosted.bill(everything=everything)

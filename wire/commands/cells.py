@@ -21,7 +21,7 @@ def gpu_lines(code: str) -> tuple[str, ...] | None:
         found = _GPU_LINE.fullmatch(line)
         if found is None:
             return None
-        lines.append(_without_comment(found["rest"]).strip().rstrip(";").strip())
+        lines.append(command_text(found["rest"]))
     return tuple(lines)
 
 
@@ -39,6 +39,9 @@ def _joined(code: str) -> list[str]:
     return lines
 
 
-def _without_comment(rest: str) -> str:
-    """No command has a ``#`` in it."""
-    return re.split(r"(?:^|\s)#", rest, maxsplit=1)[0]
+def command_text(line: str) -> str:
+    """What stands behind ``%gpu``, without a comment and a ``;`` at its end: IPython hands both to the magic.
+
+    No command has a ``#`` of its own behind a blank.
+    """
+    return re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip().rstrip(";").strip()

@@ -11,6 +11,7 @@ from ..front.answers import CommandAnswer
 from ..gpu_spec import parse_gpu_spec
 from ..states import KernelState
 from .budget import budget_text, left_text, read_amount
+from .cells import command_text
 from .describing import describe_gpus, release_text
 from .status import HEADINGS, status_row
 from .surroundings import CommandedKernel, Surroundings
@@ -64,7 +65,7 @@ async def run_command(line: str, surroundings: Surroundings) -> Outcome:
         PerijoveError: when it could not be done.
     """
     try:
-        words = shlex.split(line)
+        words = shlex.split(command_text(line))
     except ValueError as error:
         raise UsageError(f"%gpu: the line cannot be read ({error}); see %gpu help") from None
     name, arguments = (words[0], words[1:]) if words else ("status", [])

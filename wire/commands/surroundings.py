@@ -50,8 +50,8 @@ class Surroundings(Protocol):
     def kernel_for(self, spec: GpuSpec | None) -> CommandedKernel:
         """The kernel on such a GPU, made if there is none; of the GPU kernel there is only the one."""
 
-    async def gpus(self) -> tuple[list[dict[str, Any]], str]:
-        """The broker's GPUs (``/api/gpus``), and its address."""
+    async def gpus(self) -> tuple[list[dict[str, Any]], str | None]:
+        """The broker's GPUs (``/api/gpus``), and its address; None inside the broker, which knows many or none."""
 
     async def bill(self, *, everything: bool) -> Bill:
         """Of this notebook, or of all that is the user's."""

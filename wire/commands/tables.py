@@ -42,8 +42,8 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{note}"
 
 
-def gpu_table(gpus: Sequence[dict[str, Any]], broker: str) -> Table:
-    """One row for each GPU model and agent: how many, how many free, the price."""
+def gpu_table(gpus: Sequence[dict[str, Any]], broker: str | None) -> Table:
+    """One row for each GPU model and agent: how many, how many free, the price. ``broker`` is its address, if known."""
     groups: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
     for gpu in gpus:
         groups.setdefault((gpu["model"], str(gpu.get("agent_name", "")), bool(gpu.get("simulated"))), []).append(gpu)
@@ -58,11 +58,11 @@ def gpu_table(gpus: Sequence[dict[str, Any]], broker: str) -> Table:
             [name, memory, str(len(members)), str(free), hourly + (" simulated" if simulated and hourly else ""), agent]
         )
     note = (
-        f"broker: {broker}"
+        f"broker: {broker or 'this server'}"
         if rows
         else (
-            f"the broker at {broker} has no GPUs. On a machine with one, run: "
-            f"perijove agent --broker {broker} --token-file FILE. "
+            f"{f'the broker at {broker}' if broker else 'this server'} has no GPUs. On a machine with one, run: "
+            f"perijove agent --broker {broker or 'URL'} --token-file FILE. "
             "To try without: PERIJOVE_SIMULATE=H100:2 before the notebook starts, or perijove up --simulate H100:2"
         )
     )
