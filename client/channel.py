@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ..wire import envelope, link
@@ -28,6 +28,7 @@ from ..wire.errors import (
 )
 from ..wire.ids import new_id
 from ..wire.lanes import Lane
+from ..wire.link_connection import LinkConnection
 from ..wire.models import KernelView
 from ..wire.replay import GapInStream
 from ..wire.resumable import Listener as Listener
@@ -65,6 +66,7 @@ class KernelChannel:
         self._outgoing = Outgoing()
         self.blobs = BlobTransfers(self._send_blob_envelope)
         self._link = ResumableLink(self._put, listener, self.blobs)
+        self._connection: LinkConnection | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
         self._closing = False
         self.viewed_at = 0.0  # when the view came, monotonic seconds
@@ -193,44 +195,68 @@ class KernelChannel:
                 url,
                 additional_headers=address.headers,
                 compression=None,
+                create_connection=LinkConnection,
                 max_size=envelope.MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_TIMEOUT_S,
                 proxy=None,
             )
         except InvalidStatus as error:
             raise _refused_handshake(error.response.status_code, address, self._kernel_id) from error
+        assert isinstance(connection, LinkConnection)
         async with connection:
-            await self._greet(connection)
             try:
                 async with asyncio.TaskGroup() as tasks:
+                    closed = tasks.create_task(connection.until_closed())
+                    await self._greet(connection, closed)
                     sender = tasks.create_task(self._outgoing.pump(connection.send))
-                    await self._receive(connection)
+                    await asyncio.wait((closed,))
                     sender.cancel()
             except* ConnectionClosed:
                 pass
             finally:
                 self._connection_down()
 
-    async def _greet(self, connection: ClientConnection) -> None:
+    async def _greet(self, connection: LinkConnection, closed: asyncio.Task[None]) -> None:
+        """Say hello, and wait for the welcome; what comes right behind it is handled right behind it."""
+        welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def heard(message: str | bytes | bytearray) -> None:
+            if welcomed.done():
+                self._heard(message)
+                return
+            try:
+                self._welcomed(connection, message)
+                welcomed.set_result(None)
+            except Exception as error:  # noqa: BLE001 - it is raised below
+                welcomed.set_exception(error)
+
+        connection.hear(heard)
         await connection.send(self._hello.model_dump_json())
-        welcome = link.to_client.validate_json(await asyncio.wait_for(connection.recv(), OPEN_TIMEOUT_S))
+        await asyncio.wait((welcomed, closed), timeout=OPEN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if not welcomed.done():
+            welcomed.cancel()
+            raise ConnectionLost("the broker did not answer a hello")
+        welcomed.result()
+
+    def _welcomed(self, connection: LinkConnection, message: str | bytes | bytearray) -> None:
+        welcome = link.to_client.validate_json(message)
         if isinstance(welcome, link.LinkRefused):
             raise from_code(welcome.code, welcome.message)
         if not isinstance(welcome, link.LinkWelcome):
             raise PerijoveError(f"the broker answered a hello with {welcome.type}")
         check_compatible(welcome.protocol, who="the broker", program_version=self._hello.version)
         self._outgoing.reset()
+        self._connection = connection
         self.viewed_at = time.monotonic()
         self._link.opened(welcome.kernel)
 
-    async def _receive(self, connection: ClientConnection) -> None:
-        async for message in connection:
-            if isinstance(message, str):
-                self._text_received(link.to_client.validate_json(message))
-            else:
-                self._link.envelope_received(message)
-                if self._ack_timer is None and self._link.owes_ack:
-                    self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
+    def _heard(self, message: str | bytes | bytearray) -> None:
+        if isinstance(message, str):
+            self._text_received(link.to_client.validate_json(message))
+        else:
+            self._link.envelope_received(message)
+            if self._ack_timer is None and self._link.owes_ack:
+                self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
     def _text_received(self, message: link.ToClient) -> None:
         match message:
@@ -251,13 +277,18 @@ class KernelChannel:
             self._ack_timer = asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due)
 
     def _connection_down(self) -> None:
+        self._connection = None
         self._outgoing.reset()
         self._link.closed(on_purpose=self._closing)
 
     # sending --------------------------------------------------------------------------------------------------
 
     def _put(self, lane: Lane, message: bytes | link.FromClient) -> None:
-        self._outgoing.put(lane, message if isinstance(message, bytes) else message.model_dump_json())
+        """Written at once where nothing waits; else in its turn."""
+        data = message if isinstance(message, bytes) else message.model_dump_json()
+        connection = self._connection
+        if connection is None or self._outgoing.waits or lane is Lane.BULK or not connection.send_at_once(data):
+            self._outgoing.put(lane, data)
 
     def _send_blob_envelope(self, kind: Kind, payload: bytes) -> Awaitable[None]:
         if not self._link.send_blob(kind, payload):

@@ -22,6 +22,11 @@ class Outgoing:
         self._empty = asyncio.Event()
         self._empty.set()
 
+    @property
+    def waits(self) -> bool:
+        """Whether something does."""
+        return any(self._lanes)
+
     def put(self, lane: Lane, message: bytes | str) -> None:
         self._lanes[lane].append(message)
         self._empty.clear()

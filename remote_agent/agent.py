@@ -19,7 +19,7 @@ from .. import __version__
 from ..wire.control import Hello, Inventory
 from ..wire.versions import PROTOCOL
 from .boot_clock import boot_ns
-from .dialing import dialer
+from .dialing import ControlConnection, DataConnection, dialer
 from .gpus.pool import Driver, GpuPool
 from .gpus.simulated import simulated_gpus
 from .guarded import Guard
@@ -90,14 +90,16 @@ class _Agent:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.max_sockets = 10_000
         self._tasks = asyncio.TaskGroup()
-        dial = dialer(settings)
+        data_links = dialer(settings, DataConnection)
         driver = _driver()
         self._gpus = GpuPool(
             simulated_gpus(settings.simulate, premises.agent_id), driver, guard, self._inventory_changed
         )
-        workshop = Workshop(premises, self._context, dial, settings.spool_limit_bytes)
+        workshop = Workshop(premises, self._context, data_links, settings.spool_limit_bytes)
         self._spares = Spares(workshop, settings.spares, self._look_after, self._inventory_changed)
-        self._uplink = Uplink(dial, boot_ns, self._hello, self._start, settings.exit_without_broker_s)
+        self._uplink = Uplink(
+            dialer(settings, ControlConnection), boot_ns, self._hello, self._start, settings.exit_without_broker_s
+        )
         self._kernels = Kernels(premises, self._gpus, self._spares, boot_ns, self._uplink.say, self._uplink.say_surely)
 
     async def run(self) -> None:

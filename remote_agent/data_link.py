@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
 from ..wire.envelope import Envelope, Kind, pack, unpack
 from ..wire.errors import PerijoveError
+from ..wire.link_connection import LinkConnection
 from .dialing import Dial
 from .streams import Arrival, KernelStreams
 
@@ -34,7 +34,7 @@ class DataLink:
 
     def __init__(
         self,
-        dial: Dial,
+        dial: Dial[LinkConnection],
         incarnation: bytes,
         streams: KernelStreams,
         deliver: Callable[[Arrival], None],
@@ -50,13 +50,28 @@ class DataLink:
         self._something_to_send = asyncio.Event()
         self._all_sent = asyncio.Event()
         self._bulk: deque[Callable[[], bytes]] = deque()
+        self._connection: LinkConnection | None = None
+        self._sending = False
         self._ack_timer: asyncio.TimerHandle | None = None
         self.opened = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something new to send."""
-        self._something_to_send.set()
+        """There is something new to send: it is sent now, unless the broker is behind."""
         self._all_sent.clear()
+        if self._sending:
+            return  # by something that sending has made room for
+        self._sending = True
+        try:
+            while self._connection is not None and self._connection.takes_more:
+                message = self._next()
+                if message is None:
+                    self._something_to_send.clear()
+                    self._all_sent.set()
+                    return
+                self._connection.send_at_once(message)
+        finally:
+            self._sending = False
+        self._something_to_send.set()
 
     def send_later(self, make: Callable[[], bytes]) -> None:
         """Send what ``make`` returns when nothing more urgent waits. It is called just before, to bound memory."""
@@ -87,25 +102,35 @@ class DataLink:
                 if self.opened.is_set() and self._something_to_send.is_set():
                     await self._all_sent.wait()
 
-    async def _serve(self, connection: ClientConnection) -> None:
+    async def _serve(self, connection: LinkConnection) -> None:
         self._streams.reopened()
         self._bulk.clear()
         self.opened.set()
+        leave = asyncio.Event()
+
+        def heard(message: str | bytes | bytearray) -> None:
+            if not isinstance(message, str):
+                self._receive(unpack(message))
+            if self._streams.turned_away:
+                # A cell crossed the release. A new link has the client resume, and so keep it for later.
+                self._streams.turned_away = False
+                leave.set()
+
+        self._connection = connection
+        connection.hear(heard)
         self.wake()
         try:
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write(connection))
-                async for message in connection:
-                    if isinstance(message, bytes):
-                        self._receive(unpack(message))
-                    if self._streams.turned_away:
-                        # A cell crossed the release. A new link has the client resume, and so keep it for later.
-                        self._streams.turned_away = False
-                        break
-                writer.cancel()
-        except* WebSocketException:
-            pass
+                closed = tasks.create_task(connection.until_closed())
+                left = tasks.create_task(leave.wait())
+                await asyncio.wait((closed, left), return_when=asyncio.FIRST_COMPLETED)
+                for task in (writer, closed, left):
+                    task.cancel()
+        except* (WebSocketException, PerijoveError) as errors:
+            log.debug("data link", incarnation=self._incarnation.hex(), error=str(errors.exceptions[0]))
         finally:
+            self._connection = None
             if self._ack_timer is not None:
                 self._ack_timer.cancel()
                 self._ack_timer = None
@@ -128,13 +153,14 @@ class DataLink:
         self._streams.acknowledge_all()
         self.wake()
 
-    async def _write(self, connection: ClientConnection) -> None:
+    async def _write(self, connection: LinkConnection) -> None:
+        """What could not be sent at once."""
         while True:
+            await self._something_to_send.wait()
             while (message := self._next()) is not None:
                 await connection.send(message)
             self._something_to_send.clear()
             self._all_sent.set()
-            await self._something_to_send.wait()
 
     def _next(self) -> bytes | None:
         was_full = self._streams.spool.full

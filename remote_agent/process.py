@@ -24,6 +24,7 @@ import zmq
 
 from ..wire.ids import new_incarnation
 from ..wire.jupyter_frames import decode_frame, encode_frame
+from ..wire.link_connection import LinkConnection
 from ..wire.models import Gpu
 from .blobs import Blobs
 from .channel import Channel, Flow
@@ -66,7 +67,7 @@ class Workshop:
 
     premises: Premises
     context: zmq.Context[zmq.Socket[bytes]]
-    dial: Dial
+    dial: Dial[LinkConnection]
     spool_limit_bytes: int
 
 

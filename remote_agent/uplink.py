@@ -58,7 +58,7 @@ class Uplink:
 
     def __init__(
         self,
-        dial: Dial,
+        dial: Dial[ClientConnection],
         clock: Clock,
         hello: Callable[[], Hello],
         start: Callable[[Coroutine[Any, Any, None]], None],
