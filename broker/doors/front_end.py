@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -40,7 +40,7 @@ class FrontEnd:
         self._connection = connection
         self._receive = receive
         self._progress = progress
-        self._speaks_v1 = speaks_v1
+        self.speaks_v1 = speaks_v1
         self._urgent: deque[str | bytes] = deque()  # replies and questions: nothing of these waits behind output
         self._output: deque[str | bytes] = deque()
         self._wake = asyncio.Event()
@@ -57,13 +57,13 @@ class FrontEnd:
         if message["type"] != "websocket.receive":
             raise LinkClosed
         data: bytes | None = message.get("bytes")
-        if not self._speaks_v1:
+        if not self.speaks_v1:
             return from_legacy(message["text"] if data is None else data)
         return decode_frame(data if data is not None else message["text"].encode())
 
     def send(self, frame: JupyterFrame) -> None:
         """Send soon, output in order."""
-        message = encode_frame(frame.channel, frame.parts) if self._speaks_v1 else to_legacy(frame)
+        message = encode_frame(frame.channel, frame.parts) if self.speaks_v1 else to_legacy(frame)
         if frame.channel == "iopub":
             self.queued += 1
             self._output.append(message)
@@ -86,6 +86,19 @@ class FrontEnd:
         except OSError:
             return True  # whoever reads notices, too
         return True
+
+    @property
+    def untaken(self) -> list[str | bytes]:
+        """What the connection has not been given, for the one that follows it."""
+        return [*self._urgent, *self._output]
+
+    def send_again(self, messages: Iterable[str | bytes]) -> None:
+        """What an earlier connection of the same front-end was not given."""
+        for message in messages:
+            self.queued += 1
+            self._output.append(message)
+        if not self._send_now():
+            self._wake.set()
 
     def _done_with(self, lane: deque[str | bytes]) -> None:
         lane.popleft()

@@ -12,7 +12,7 @@ import contextlib
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 ACK_AFTER_S = 0.05
 ACK_AFTER_BYTES = 256 << 10
+MOST_KEPT = 1000  # messages of ours, while nobody is there
+MOST_AWAY = 16  # front-ends whose return is waited for
 REST_CLIENT = "rest"
 
 
@@ -59,6 +61,15 @@ class _Mark:
     size_bytes: int
     generation: int
     needed: dict[FrontEnd, int]
+
+
+@dataclass(slots=True)
+class _Left:
+    """What a front-end that went away has not had, for when it comes back with the same session id."""
+
+    speaks_v1: bool
+    messages: list[str | bytes]
+    replies: list[JupyterFrame] = field(default_factory=list)
 
 
 class HostedKernel:
@@ -78,6 +89,8 @@ class HostedKernel:
             deque()
         )  # output that came while none was there, as much as the process's window lets through
         self._marks: deque[_Mark] = deque()
+        self._left: dict[str, _Left] = {}  # of front-ends that are away, by session id
+        self._of_process = False  # what is being published: its amount is bounded by the process's window
         self._generation = 0
         self._untaken_bytes = 0
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -96,17 +109,30 @@ class HostedKernel:
         if earlier is not None:
             earlier.close_soon("another connection with this session_id has been opened")
         self.front_ends[front_end.session_id] = front_end
-        while self._kept:
-            front_end.send(self._kept.popleft())
+        self._catch_up(front_end)
         for mark in self._marks:
             if not mark.needed:
                 mark.needed[front_end] = front_end.queued
         self.open_link()
         self.progress()
 
+    def _catch_up(self, front_end: FrontEnd) -> None:
+        """What the connection before it was not given, then what came while it was away."""
+        left = self._left.pop(front_end.session_id, None)
+        if left is not None:
+            if left.speaks_v1 == front_end.speaks_v1:
+                front_end.send_again(left.messages)
+            for frame in left.replies:
+                front_end.send(frame)
+        while self._kept:
+            front_end.send(self._kept.popleft())
+
     def remove(self, front_end: FrontEnd) -> None:
         if self.front_ends.get(front_end.session_id) is front_end:
             del self.front_ends[front_end.session_id]
+            self._left[front_end.session_id] = _Left(front_end.speaks_v1, front_end.untaken)
+            if len(self._left) > MOST_AWAY:
+                del self._left[next(iter(self._left))]
             self._carry_out(self.front.client_left(front_end.session_id))
         self.progress()
         self._close_if_unused()
@@ -240,7 +266,9 @@ class HostedKernel:
     # what the link tells ------------------------------------------------------------------------------------------
 
     def frame_received(self, frame: JupyterFrame, seq: int, size_bytes: int) -> None:
+        self._of_process = True
         self._carry_out(self.front.from_process(frame, self._loop.time()))
+        self._of_process = False
         needed = {front_end: front_end.queued for front_end in self.front_ends.values()}
         self._marks.append(_Mark(seq, size_bytes, self._generation, needed))
         self.progress()
@@ -272,8 +300,7 @@ class HostedKernel:
                 case do.Publish(frame):
                     self._publish(frame)
                 case do.ToClient(client, frame):
-                    if (front_end := self.front_ends.get(str(client))) is not None:
-                        front_end.send(frame)
+                    self._reply(str(client), frame)
                 case do.ToProcess(frame, control):
                     self._send(frame, control=control)
                 case do.Interrupt(request):
@@ -295,10 +322,17 @@ class HostedKernel:
                 case do.ShutDown(restart):
                     self._start(self.restart() if restart else self._delete())
 
+    def _reply(self, session_id: str, frame: JupyterFrame) -> None:
+        front_end = self.front_ends.get(session_id)
+        if front_end is not None:
+            front_end.send(frame)
+        elif (left := self._left.get(session_id)) is not None and len(left.replies) < MOST_KEPT:
+            left.replies.append(frame)
+
     def _publish(self, frame: JupyterFrame) -> None:
         for front_end in self.front_ends.values():
             front_end.send(frame)
-        if not self.front_ends:
+        if not self.front_ends and (self._of_process or len(self._kept) < MOST_KEPT):
             self._kept.append(frame)
 
     def _publish_status(self, state: str) -> None:
@@ -369,10 +403,13 @@ class HostedKernel:
 
     def interrupt(self) -> None:
         """As a front-end's interrupt_request, whose reply goes to nobody."""
+        request = self._writer.message("control", "interrupt_request", {})
+        instructions = self.front.from_client(REST_CLIENT, request, self._loop.time())
+        # Nobody has sent that request, so nobody waits for its busy and idle.
         self._carry_out(
-            self.front.from_client(
-                REST_CLIENT, self._writer.message("control", "interrupt_request", {}), self._loop.time()
-            )
+            instruction
+            for instruction in instructions
+            if not (isinstance(instruction, do.Publish) and instruction.frame.parent_header == request.header)
         )
 
     async def restart(self) -> None:
