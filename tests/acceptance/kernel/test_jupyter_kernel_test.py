@@ -18,6 +18,7 @@ import pytest
 from .at_broker import wait_for_state
 from .front_end import GPU_KERNEL, FrontEnd, manager_of
 
+pytestmark = pytest.mark.xdist_group("jupyter_kernel_test")
 LEFT_OUT = ["History range not supported"]
 
 
@@ -101,6 +102,9 @@ def test_a_gpu_kernel_passes_from_detached_and_again_after_an_idle_release(envir
     quick = environment | {"PERIJOVE_IDLE_TIMEOUT_S": "3"}
     with kernel_of(OfARunningKernel, FrontEnd(GPU_KERNEL, quick, tmp_path)) as kernel:
         check(OfARunningKernel, LEFT_OUT)
+        kernel.run("kept = 6")
+        wait_for_state(kernel, "suspended")
+        assert kernel.run("kept").result == "6"
         wait_for_state(kernel, "suspended")
         check(OfARunningKernel, LEFT_OUT)
 
