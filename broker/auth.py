@@ -1,8 +1,8 @@
 """Who may come in: tokens, Host and Origin. Cookies prove nothing here.
 
-A token comes in ``Authorization: Bearer …`` or ``token …``; as ``?token=`` only on WebSockets, where browsers cannot
-set headers. Unknown tokens are looked up in the ledger each time (they may have been made a moment ago by another
-process), known ones are remembered for a while.
+A token comes in ``Authorization: Bearer …`` or ``token …``; as ``?token=`` on WebSockets, where browsers cannot set
+headers, and on Jupyter's routes. Unknown tokens are looked up in the ledger each time (they may have been made a moment
+ago by another process), known ones are remembered for a while.
 """
 
 from __future__ import annotations

@@ -19,10 +19,15 @@ def get_broker(request: Request) -> Broker:
     return broker
 
 
+# Jupyter's own routes, where its clients may name the token in the address.
+JUPYTERS = ("/api/kernels", "/api/kernelspecs", "/api/sessions", "/api/me", "/api/status")
+
+
 async def get_user(request: Request) -> Identity:
     """A user or an admin; agents have no business here."""
     auth: Authenticator = request.app.state.auth
-    identity = await auth.identify(dict(request.scope["headers"]))
+    query = request.scope["query_string"] if request.scope["path"].startswith(JUPYTERS) else b""
+    identity = await auth.identify(dict(request.scope["headers"]), query)
     require(identity, Role.USER, Role.ADMIN)
     act_as(identity.name, Via.API)
     return identity
