@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..conftest import perijove
+from ..conftest import perijove, running_environment
 from .front_end import GPU_KERNEL, FrontEnd
 
 
@@ -18,14 +20,16 @@ def installed(environment: dict[str, str], prefix: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def environment(perijove_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of kernels that share an embedded broker with two simulated H100."""
-    return installed(perijove_env, tmp_path_factory.mktemp("prefix"))
+def environment() -> Iterator[dict[str, str]]:
+    """Of kernels that share an embedded broker with eight simulated H100, so that none waits for another."""
+    directory = Path(tempfile.mkdtemp(prefix="pj-"))  # short: ipc:// paths are limited
+    with contextlib.contextmanager(running_environment)(directory) as environment:
+        yield installed(environment | {"PERIJOVE_SIMULATE": "H100:8"}, directory / "prefix")
 
 
 @pytest.fixture
 def own_environment(own_env: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The same for one test alone: for those that kill things."""
+    """Two simulated H100 for one test alone: for those that kill things, or hold them all."""
     return installed(own_env, tmp_path / "prefix")
 
 

@@ -59,8 +59,9 @@ class FrontEnd:
         return int(self.manager.provisioner.pid)
 
     def connect(self) -> BlockingKernelClient:
-        """Another client, which has had a first answer."""
-        client: BlockingKernelClient = self.manager.client()
+        """Another client, which has had a first answer; the manager's own would all have one identity."""
+        client = BlockingKernelClient(connection_file=self.manager.connection_file)
+        client.load_connection_file()
         client.start_channels()
         client.wait_for_ready(timeout=60)
         return client
@@ -109,12 +110,15 @@ class FrontEnd:
 
     def output(self, message_id: str, timeout_s: float = 60.0) -> list[Message]:
         """What IOPub says of a message, up to its idle."""
+        return [m for m in self.output_of_all(message_id, timeout_s) if parent_of(m) == message_id]
+
+    def output_of_all(self, message_id: str, timeout_s: float = 60.0) -> list[Message]:
+        """Everything that IOPub says up to a message's idle."""
         messages = []
         for message in _arriving(self.client.get_iopub_msg, timeout_s, f"idle of {message_id}"):
-            if parent_of(message) == message_id:
-                messages.append(message)
-                if is_idle(message):
-                    break
+            messages.append(message)
+            if is_idle(message) and parent_of(message) == message_id:
+                break
         return messages
 
     def wait_for_text(self, message_id: str, text: str, timeout_s: float = 30.0) -> str:
