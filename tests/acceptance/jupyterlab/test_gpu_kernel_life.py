@@ -35,7 +35,7 @@ async def launcher(lab: Lab) -> AsyncIterator[Lab]:
 @ours_only
 async def test_the_launcher(launcher: Lab, jupyterlab: JupyterLabServer) -> None:
     page = launcher.page
-    card = page.locator('.jp-LauncherCard[data-category="Notebook"]').filter(has_text="GPU · H100").first
+    card = page.locator('.jp-LauncherCard[data-category="Notebook"]:visible').filter(has_text="GPU · H100").first
     logo = card.locator("img")
     await logo.wait_for()
     assert await logo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0

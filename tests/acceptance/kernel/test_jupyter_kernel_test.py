@@ -93,7 +93,8 @@ def kernel_of(cases: type[library.KernelTests], front_end: FrontEnd) -> Iterator
 
 
 def test_plain_python_passes(environment: dict[str, str], tmp_path: Path):
-    """That the samples are right."""
+    """That the samples are right. Its history is a file, which is not to have others' cells in it."""
+    environment = environment | {"IPYTHONDIR": str(tmp_path / "ipython")}
     with kernel_of(OfARunningKernel, FrontEnd("python3", environment, tmp_path)):
         check(OfARunningKernel, LEFT_OUT)
 
