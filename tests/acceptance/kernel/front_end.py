@@ -36,6 +36,8 @@ class FrontEnd:
         self.directory = directory
         self.manager = manager_of(kernel_name, environment)
         self.client: BlockingKernelClient
+        self._replies: dict[str, Message] = {}
+        self._outputs: dict[str, list[Message]] = {}
 
     def __enter__(self) -> Self:
         self.manager.start_kernel(env=self.environment, cwd=str(self.directory))
@@ -102,15 +104,26 @@ class FrontEnd:
         return str(message["header"]["msg_id"])
 
     def reply(self, message_id: str, timeout_s: float = 60.0, channel: str = "shell") -> Message:
-        """The reply to a message; others are dropped."""
+        """The reply to a message; those to others are kept for who asks for them."""
         get = self.client.get_shell_msg if channel == "shell" else self.client.get_control_msg
-        return next(m for m in _arriving(get, timeout_s, f"a reply on {channel}") if parent_of(m) == message_id)
+        if message_id not in self._replies:
+            for message in _arriving(get, timeout_s, f"a reply on {channel}"):
+                self._replies[parent_of(message)] = message
+                if message_id in self._replies:
+                    break
+        return self._replies.pop(message_id)
 
     # iopub ------------------------------------------------------------------------------------------------------
 
     def output(self, message_id: str, timeout_s: float = 60.0) -> list[Message]:
-        """What IOPub says of a message, up to its idle."""
-        return [m for m in self.output_of_all(message_id, timeout_s) if parent_of(m) == message_id]
+        """What IOPub says of a message, up to its idle; what it says of others is kept for who asks for them."""
+        messages = self._outputs.pop(message_id, [])
+        arriving = _arriving(self.client.get_iopub_msg, timeout_s, f"idle of {message_id}")
+        while not (messages and is_idle(messages[-1])):
+            message = next(arriving)
+            kept = messages if parent_of(message) == message_id else self._outputs.setdefault(parent_of(message), [])
+            kept.append(message)
+        return messages
 
     def output_of_all(self, message_id: str, timeout_s: float = 60.0) -> list[Message]:
         """Everything that IOPub says up to a message's idle."""
