@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,7 +43,11 @@ class FrontEnd:
 
     def __enter__(self) -> Self:
         self.manager.start_kernel(env=self.environment, cwd=str(self.directory))
-        self.client = self.connect()
+        try:
+            self.client = self.connect()
+        except BaseException:
+            self.manager.shutdown_kernel(now=True)
+            raise
         return self
 
     def __exit__(
@@ -64,7 +70,7 @@ class FrontEnd:
         """Another client, which has had a first answer; the manager's own would all have one identity."""
         client = BlockingKernelClient(connection_file=self.manager.connection_file)
         client.load_connection_file()
-        client.start_channels()
+        client.start_channels(hb=False)  # on a busy machine a late beat would count as a death
         client.wait_for_ready(timeout=60)
         return client
 
@@ -171,6 +177,15 @@ def _arriving(get: Callable[..., Message], timeout_s: float, what: str) -> Itera
             raise TimeoutError(f"{what}: not within {timeout_s} s; the last message was {last}") from None
         last = {"type": message["msg_type"], "content": str(message["content"])[:300]}
         yield message
+
+
+def free_ports(count: int) -> list[int]:
+    """As front-ends pick them: free a moment ago."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def parent_of(message: Message) -> str:
