@@ -391,6 +391,8 @@ class Front:
         self._queue.attached = ready
         if self.attached and not was_attached:
             self._process_ready()
+        elif view.state is KernelState.SUSPENDED:
+            self._turned_away()
         self._warn(view)
         self._queue.advance(now_s)
         self._ask_again(now_s)
@@ -471,18 +473,30 @@ class Front:
 
     def undeliverable(self, now_s: float) -> list[Instruction]:
         """What was sent crossed a release; the link keeps it and sends it again once the kernel is attached."""
-        self._undelivered = True
-        for request in self._outstanding:
-            if request.client is not None and not request.is_cell and not request.replied:
-                self._answer_released(request)
-                self._outstanding.disown(request)
+        self._turned_away()
         self._ask_again(now_s)
         return self._all_done(now_s)
+
+    def _turned_away(self) -> None:
+        """A process without its GPU takes nothing, and its agent does not say of what: what it has not begun waits on
+        the link. A user's cells are worth a GPU; what else is asked has a released kernel's answer."""
+        self._undelivered = True
+        for request in self._outstanding:
+            if request.client is None or request.counts or request.replied:
+                continue
+            if not request.is_cell:
+                self._answer_released(request)
+            elif not request.begun:
+                content = released.hidden_cell(request.content, self._numbers.last)
+                self._saying.answer(request, "execute_reply", content)
+            else:
+                continue
+            self._outstanding.disown(request)
 
     def _ask_again(self, now_s: float) -> None:
         if not self._undelivered or self.attached:
             return
-        cell = next((cell for cell in self._outstanding.cells if not cell.begun), None)
+        cell = next((cell for cell in self._outstanding.cells if cell.counts and not cell.begun), None)
         if cell is not None:
             self._queue.want_gpu(cell, now_s)
 
@@ -491,6 +505,8 @@ class Front:
         self._undelivered = False
         self._waiting.stop()
         for cell in self._outstanding.cells:
+            if cell.begun:
+                continue  # it has ended, and what it said is on its way
             self._saying.cell_failed(cell, error, self._numbers.take())
             self._outstanding.disown(cell)
         self._interrupt_process()  # overtakes them, and names them

@@ -115,7 +115,9 @@ const checks = {
     const { reply, published } = await run('import sys; print("out", flush=True); print("err", file=sys.stderr); 6 * 7');
     assert.equal(reply.content.status, 'ok');
     assert.equal(reply.content.execution_count, 1);
-    assert.deepEqual(types(published), ['status', 'execute_input', 'stream', 'stream', 'execute_result', 'status']);
+    // How many messages a print comes in is a matter of timing.
+    const kinds = types(published).filter((type, i, all) => type !== 'stream' || all[i - 1] !== 'stream');
+    assert.deepEqual(kinds, ['status', 'execute_input', 'stream', 'execute_result', 'status']);
     assert.equal(text(published), 'out\nerr\n42');
     assert.ok(published.every(m => m.parent_header.msg_id === reply.parent_header.msg_id));
   },

@@ -273,6 +273,43 @@ class TestEndings:
         assert process.ran == ["x", "y"]
         assert world.types(cell) == ANSWERED
 
+    def test_a_cell_that_its_agent_turned_away_has_a_gpu_asked_for(self, world: World) -> None:
+        """Nobody says that it was: the kernel is without its GPU, and the cell has not begun."""
+        world.run("x")
+        process = world.grant()
+        world.work()
+        cell = world.run("y")
+        world.release()
+        assert world.asked == 1
+        world.grant()
+        world.work()
+        assert process.ran == ["x", "y"]
+        assert world.types(cell) == ANSWERED
+
+    def test_what_is_no_cell_of_the_users_is_not_worth_a_gpu_when_it_crosses_a_release(self, world: World) -> None:
+        world.run("x")
+        world.grant()
+        world.work()
+        completion = world.ask("complete_request", {"code": "x", "cursor_pos": 1})
+        hidden = world.run("set_up()", store_history=False)
+        world.release()
+        assert world.asked == 0
+        assert world.types(completion) == ["busy", "complete_reply", "idle"]
+        assert world.types(hidden) == ["busy", "execute_reply", "idle"]
+        world.run("z")
+        world.grant()
+        world.work()  # the link has kept them; nobody sees what comes of it
+        assert len(world.types(completion)) == len(world.types(hidden)) == 3
+
+    def test_a_cell_whose_last_words_are_on_their_way_is_left_to_them(self, world: World) -> None:
+        cell = world.run("x")
+        world.grant()
+        frame = world.begin()
+        world.release()
+        assert world.asked == 0
+        world.finish(frame)
+        assert world.types(cell) == ANSWERED
+
     def test_a_cell_that_a_dead_process_never_began_goes_to_the_next_one(self, world: World) -> None:
         world.run("x")
         world.grant()
