@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,8 +38,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+COMM_MESSAGES = ("comm_open", "comm_msg", "comm_close")
+
 REPLY_WAITS_AT_MOST_S = 2.0
 """For the output of its cell. nbclient gives up on output 4 s after the reply; others read the reply first."""
+
+WIDGETS_LEAD_S = 0.02
+"""How long front-ends have for a widget's messages before the reply to the cell comes.
+
+nbclient answers an Output widget's messages on the socket on which it waits for the reply, in a way that loses the
+wake-up of a reply which has come meanwhile (jupyter_client sends past pyzmq's asyncio): it then waits for ever. A local
+ipykernel is slow enough for this to be rare; without this lead two runs in three would stop.
+"""
 
 
 class Outlet(Protocol):
@@ -75,6 +86,8 @@ class Bridge:
         self._commands: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
+        self._widgets_spoke = float("-inf")  # on the loop's clock
+        self._waiting_replies: deque[tuple[Any, JupyterFrame]] = deque()
 
     # front-ends ---------------------------------------------------------------------------------------------------
 
@@ -117,6 +130,8 @@ class Bridge:
             match instruction:
                 case Publish(frame):
                     self._output.publish(frame)
+                    if type_of(frame.header) in COMM_MESSAGES:
+                        self._widgets_spoke = self._loop.time()
                 case ToClient(client, frame):
                     self._answer(client, frame)
                 case ToProcess(frame, control):
@@ -144,9 +159,19 @@ class Bridge:
         """Nothing waits behind output but the reply to a cell, for a moment, since it says that the cell is done."""
         if not isinstance(client, tuple):
             return  # a message that the front gave in a front-end's place
-        if not self._output.is_behind or type_of(frame.header) != "execute_reply":
+        if type_of(frame.header) != "execute_reply":
             self._send(client, frame)
-            return
+        elif self._waiting_replies:
+            self._waiting_replies.append((client, frame))
+        elif self._output.is_behind:
+            self._send_behind_output(client, frame)
+        elif (lead_s := self._widgets_spoke + WIDGETS_LEAD_S - self._loop.time()) > 0:
+            self._waiting_replies.append((client, frame))
+            self._loop.call_later(lead_s, self._send_waiting_replies)
+        else:
+            self._send(client, frame)
+
+    def _send_behind_output(self, client: Any, frame: JupyterFrame) -> None:
         sent = False
 
         def send_once() -> None:
@@ -158,6 +183,10 @@ class Bridge:
 
         timer = self._loop.call_later(REPLY_WAITS_AT_MOST_S, send_once)
         self._output.then(send_once)
+
+    def _send_waiting_replies(self) -> None:
+        while self._waiting_replies:
+            self._send(*self._waiting_replies.popleft())
 
     def _set_alarm(self, after_s: float) -> None:
         if self._alarm is not None:
@@ -236,6 +265,7 @@ class Bridge:
         """Let go of the remote kernel, or have it ready for who comes next."""
         if self._alarm is not None:
             self._alarm.cancel()
+        self._send_waiting_replies()
         for task in (self._attaching, *self._commands.values()):
             if task is not None:
                 task.cancel()

@@ -1,4 +1,4 @@
-"""Plain IPython in a terminal as a person sees it: a real pty, keys that are pressed, and what stands on the screen."""
+"""IPython and its relatives in a terminal as a person sees them: a real pty, keys that are pressed, what is shown."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,12 +27,12 @@ CONTROL_D = "\x04"
 
 # The pty's slave end becomes the controlling terminal, so that Control-C is a signal. (Not by forking this process with
 # a pty, of which Python warns where there are threads.)
-IPYTHON = """
+START = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "IPython", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
 """
-OPTIONS = ("--no-banner", "--colors=NoColor", "--no-confirm-exit")
+IPYTHON = ("IPython", "--no-banner", "--colors=NoColor", "--no-confirm-exit")
 
 
 class _Screen(pyte.Screen):
@@ -46,9 +47,18 @@ class _Screen(pyte.Screen):
 
 
 class Terminal:
-    """IPython in a terminal; a context manager that ends it."""
+    """IPython in a terminal, or another program with its prompts; a context manager that ends it."""
 
-    def __init__(self, environment: dict[str, str], directory: Path, *, columns: int = 160, rows: int = 90) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        directory: Path,
+        *,
+        program: Sequence[str] = IPYTHON,
+        columns: int = 160,
+        rows: int = 90,
+    ) -> None:
+        self._program = program  # a module and its arguments
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -62,7 +72,7 @@ class Terminal:
     def __enter__(self) -> Self:
         self._pty, end = pty.openpty()
         fcntl.ioctl(self._pty, termios.TIOCSWINSZ, struct.pack("HHHH", self._screen.lines, self._screen.columns, 0, 0))
-        command = [sys.executable, "-c", IPYTHON, *OPTIONS]
+        command = [sys.executable, "-c", START, *self._program]
         self._process = subprocess.Popen(
             command,
             stdin=end,
@@ -124,7 +134,7 @@ class Terminal:
         return after.split(f"In [{number + 1}]:", 1)[0].rstrip()
 
     def wait_for_end(self, within_s: float = 15.0) -> int:
-        """Wait until IPython has ended; its exit status."""
+        """Wait until the program has ended; its exit status."""
         deadline = time.monotonic() + within_s
         while (status := self._process.poll()) is None:
             assert time.monotonic() < deadline, f"it does not end; the screen shows:\n{self.text}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from perijove.kernel.bridge import Bridge
+from perijove.kernel.bridge import WIDGETS_LEAD_S, Bridge
 from perijove.wire.errors import NoSuchGpu, PerijoveError
 from perijove.wire.front.instructions import (
     Attach,
@@ -34,6 +34,7 @@ REQUEST = frame("shell", "execute_request")
 REPLY = frame("shell", "execute_reply")
 OTHER_REPLY = frame("shell", "complete_reply")
 OUTPUT = frame("iopub", "stream")
+WIDGETS = frame("iopub", "comm_msg")
 
 
 class FakeFront:
@@ -180,6 +181,23 @@ async def test_a_reply_does_not_wait_for_ever_and_comes_once(world: World, monke
     assert world.done == [(ADA, REPLY)]
     world.output.waiting.pop()()
     assert world.done == [(ADA, REPLY)]
+
+
+async def test_a_cells_reply_leaves_widgets_a_lead(world: World) -> None:
+    world.carried_out(Publish(WIDGETS), ToClient(ADA, REPLY), ToClient(ADA, OTHER_REPLY), Publish(OUTPUT))
+    assert world.done == [WIDGETS, (ADA, OTHER_REPLY), OUTPUT]
+    await asyncio.sleep(WIDGETS_LEAD_S + 0.01)
+    assert world.done[3:] == [(ADA, REPLY)]
+    assert world.carried_out(ToClient(ADA, REPLY)) == [(ADA, REPLY)], "at once: the widgets were long ago"
+
+
+async def test_no_reply_overtakes_one_that_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert world.carried_out(Publish(WIDGETS), ToClient(ADA, REPLY)) == [WIDGETS]
+    monkeypatch.setattr("perijove.kernel.bridge.WIDGETS_LEAD_S", 0.0)
+    eve = (b"eve",)
+    assert world.carried_out(ToClient(eve, REPLY)) == []
+    await world.bridge.close(restart=False)
+    assert world.done == [(ADA, REPLY), (eve, REPLY)]
 
 
 # the broker -------------------------------------------------------------------------------------------------------
