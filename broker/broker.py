@@ -30,6 +30,7 @@ from .relay import Relay
 from .sessions import Sessions
 from .settings import BrokerSettings
 from .system_clock import system_now
+from .usage import UsageBook
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ class Broker:
         self.metrics = Metrics()
         ledger.watch = self.metrics
         self.auditor = Auditor()
+        self.usage = UsageBook()
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
@@ -156,6 +158,7 @@ class Broker:
         pause_s = HOUSEKEEPING_S if limit_s is None else min(HOUSEKEEPING_S, max(0.05, limit_s / 4))
         while True:
             await asyncio.sleep(pause_s)
+            self.usage.forget(self.fleet.kernels)
             now = time.monotonic()
             peers: list[Peer | FrontEnd] = [*self.links.values(), *self.doors.front_ends()]
             for link in peers:

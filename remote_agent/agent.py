@@ -29,6 +29,7 @@ from .process import KernelProcess, Workshop
 from .settings import AgentSettings
 from .spares import Spares
 from .strays import end_marked
+from .telemetry import EVERY_S, Telemetry
 from .uplink import Uplink
 
 _LOOK_EVERY_S = 2.0
@@ -113,6 +114,7 @@ class _Agent:
                         self._spares.run(),
                         self._watch_allowances(),
                         self._look_at_gpus(),
+                        self._show_usage(),
                     ):
                         self._tasks.create_task(part)
                     reason = await self._until_done(stop)
@@ -193,6 +195,17 @@ class _Agent:
                 # Timers stand still while the machine sleeps and the boot clock does not: look at least this often.
                 async with asyncio.timeout(_LONGEST_WATCH_S if left_s is None else min(left_s, _LONGEST_WATCH_S)):
                     await kernels.new_allowance.wait()
+
+    async def _show_usage(self) -> None:
+        """Once a second while a broker listens; what cannot be asked today is no reason to stop."""
+        telemetry = Telemetry(self._gpus.driver)
+        while True:
+            if self._uplink.wants_usage:
+                try:
+                    self._uplink.show(await telemetry.look(self._gpus.view(), self._kernels.watched()))
+                except Exception:
+                    log.exception("usage could not be sampled")
+            await asyncio.sleep(EVERY_S)
 
     async def _look_at_gpus(self) -> None:
         """Every few seconds: the inventory, and what idle kernels do on their GPUs."""

@@ -38,6 +38,7 @@ from .metering import LeaseMeter, Phase
 from .premises import Premises
 from .process import BLANK_DEVICES, KernelProcess
 from .spares import Spares
+from .telemetry import Watched
 
 _INTERRUPT_TIMEOUT_S = 2.0
 _ACTIVITY_AFTER_S = 0.05  # a short cell's is told when it is over: telling the broker must not slow its messages down
@@ -106,8 +107,16 @@ class Kernels:
         now_ns = self._clock()
         return [kernel.lease.meter.report(now_ns) for kernel in self._kernels.values() if kernel.lease]
 
+    def watched(self) -> list[Watched]:
+        """The kernels that have a process, for telemetry."""
+        return [
+            Watched(kernel.kernel_id, kernel.process.pid, tuple(kernel.lease.hold.uuids if kernel.lease else ()))
+            for kernel in self._kernels.values()
+            if kernel.process is not None and kernel.process.alive
+        ]
+
     def attached(self) -> list[Kernel]:
-        """The kernels with a lease and a process, for telemetry."""
+        """The kernels with a lease and a process."""
         return [kernel for kernel in self._kernels.values() if kernel.lease and kernel.process]
 
     # the broker's commands --------------------------------------------------------------------------------------

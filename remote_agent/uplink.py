@@ -38,7 +38,8 @@ from ..wire.control import (
     from_broker,
 )
 from ..wire.errors import IncompatibleVersion, NotAuthorized
-from ..wire.versions import check_compatible
+from ..wire.usage import Usage
+from ..wire.versions import USAGE_SINCE_MINOR, check_compatible
 from .boot_clock import Clock
 from .dialing import Dial
 from .errors import AgentRefused, BrokerStayedAway
@@ -71,12 +72,22 @@ class Uplink:
         self._exit_without_broker_s = exit_without_broker_s
         self._outgoing: asyncio.Queue[FromAgent] | None = None
         self._lasting: deque[FromAgent] = deque()
+        self._shows = False  # whether the broker knows what to do with usage
         self._last_contact_ns = clock()
 
     def say(self, message: FromAgent) -> None:
         """Send, if the broker is there; after a reconnection Hello says the same."""
         if self._outgoing is not None:
             self._outgoing.put_nowait(message)
+
+    def show(self, usage: Usage) -> None:
+        """Send what people look at, if the broker takes it and has taken what was said before: never pile it up."""
+        if self._outgoing is not None and self._shows and self._outgoing.empty():
+            self._outgoing.put_nowait(usage)
+
+    @property
+    def wants_usage(self) -> bool:
+        return self._outgoing is not None and self._shows
 
     def say_surely(self, message: FromAgent) -> None:
         """Send now or after the next Welcome."""
@@ -125,6 +136,7 @@ class Uplink:
         while self._lasting:
             outgoing.put_nowait(self._lasting.popleft())
         self._outgoing = outgoing
+        self._shows = welcome.protocol.minor >= USAGE_SINCE_MINOR
         log.info("connected to broker", version=welcome.version)
         helpers = [
             asyncio.create_task(self._write(connection, outgoing)),

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from .models import Document, Gpu
+from .usage import Usage
 from .versions import ProtocolVersion
 
 
@@ -233,7 +234,7 @@ class Limit(Document):
 
 
 FromAgent = Annotated[
-    Hello | Inventory | Bound | BindFailed | Activity | Renew | Released | NotIdle | ProcessEnded | Ended,
+    Hello | Inventory | Bound | BindFailed | Activity | Renew | Released | NotIdle | ProcessEnded | Ended | Usage,
     Field(discriminator="type"),
 ]
 FromBroker = Annotated[

@@ -61,6 +61,7 @@ def kernel_line(broker: Broker, kernel: Kernel) -> dict[str, Any]:
 
 def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
     now = broker.now()
+    host = broker.usage.host(agent.id, now)
     return {
         "id": agent.id,
         "name": agent.name,
@@ -70,6 +71,7 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
         "python": agent.python,
         "spares": agent.spares,
         "isolated": agent.isolated,
+        "host": None if host is None else host.model_dump(mode="json"),
         "gpus": gpu_documents(broker, agent),
     }
 
@@ -77,9 +79,11 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
 def gpu_documents(broker: Broker, agent: Agent) -> list[dict[str, Any]]:
     """An agent's GPUs with prices; one with an open lease is held, whatever an older inventory says."""
     prices = broker.fleet.state.prices
+    now = broker.now()
     documents = []
     for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
         document = gpu.model_dump(mode="json")
+        sample = broker.usage.gpu(agent.id, gpu.uuid, now)
         if gpu.state is GpuState.FREE and broker.fleet.state.is_held(agent, gpu):
             document["state"] = GpuState.HELD.value
         document |= {
@@ -88,6 +92,7 @@ def gpu_documents(broker: Broker, agent: Agent) -> list[dict[str, Any]]:
             "connected": agent.link_id is not None,
             "price_microdollars_per_second": prices.of_gpu(gpu.model, gpu.memory_bytes),
             "price_listed": prices.lists(gpu.model),
+            "usage": None if sample is None else sample.model_dump(mode="json", exclude={"uuid", "simulated"}),
         }
         documents.append(document)
     return documents

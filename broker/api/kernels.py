@@ -13,6 +13,7 @@ from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
 from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME
 from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
+from ...wire.usage import KernelUsage
 from ..broker import Broker
 from ..core.events import KernelCreated, KernelDeleted
 from ..core.records import Kernel
@@ -106,6 +107,12 @@ def _visible(broker: Broker, identity: Identity, kernel_id: str) -> Kernel:
 @router.get("/{kernel_id}")
 async def get_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
     return kernel_document(broker, _visible(broker, identity, kernel_id))
+
+
+@router.get("/{kernel_id}/usage")
+async def get_usage(kernel_id: str, broker: TheBroker, identity: AsUser) -> KernelUsage:
+    """What its processes and its GPUs have done for the last five minutes, a sample a second."""
+    return broker.usage.of_kernel(_visible(broker, identity, kernel_id), broker.now())
 
 
 @router.delete("/{kernel_id}", status_code=204)

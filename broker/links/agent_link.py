@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from ...wire.control import Hello, Refused, from_agent
 from ...wire.errors import IncompatibleVersion, NotAuthorized, PerijoveError
+from ...wire.usage import Usage
 from ...wire.versions import check_compatible
 from ..broker import Broker
 from ..core.events import AgentConnected, AgentLinkClosed, AgentSaid
@@ -29,13 +30,18 @@ async def run_agent_link(broker: Broker, link: Link, hello_text: str) -> None:
             if isinstance(message, bytes):
                 link.close_soon("a binary message on a control link")
                 return
-            broker.happen(AgentSaid(hello.agent_id, link.id, from_agent.validate_json(message)))
+            said = from_agent.validate_json(message)
+            if isinstance(said, Usage):
+                broker.usage.take(hello.agent_id, said, broker.fleet.kernels, broker.now())
+            else:
+                broker.happen(AgentSaid(hello.agent_id, link.id, said))
     except ValidationError:
         link.close_soon("a message that is not of the protocol")
     except LinkClosed:
         return
     finally:
         del broker.links[link.id]
+        broker.usage.gone(hello.agent_id)
         broker.happen(AgentLinkClosed(hello.agent_id, link.id))
 
 

@@ -7,16 +7,23 @@ away. The library is loaded when first needed, and again later if it was not the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pynvml
 
 from ...wire.gpu_spec import model_from_device_name
 from ...wire.models import Gpu, GpuState
+from ...wire.usage import GpuSample
 from ..errors import GpuUnavailable
 
 _QUIET_PERCENT = 1
+_THROTTLED_BY = {  # NVML's clocks event reasons that slow a device down against its user's will
+    "power": pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    "heat": pynvml.nvmlClocksEventReasonSwThermalSlowdown | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
+    "hardware": pynvml.nvmlClocksThrottleReasonHwSlowdown,
+}
+_SM, _MEMORY = pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM
 
 
 class Nvidia:
@@ -75,6 +82,45 @@ class Nvidia:
         except GpuUnavailable:
             return True  # a lost GPU does nothing; that it is lost is said elsewhere
 
+    def sample(self, uuid: str) -> GpuSample:
+        """What a GPU does now; of one that cannot be reached, why."""
+        try:
+            with _saying(uuid):
+                handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        except GpuUnavailable as error:
+            return GpuSample(uuid=uuid, problem=str(error))
+        rates = _if_known(pynvml.nvmlDeviceGetUtilizationRates, handle)
+        reasons = _if_known(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        errors = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
+        return GpuSample(
+            uuid=uuid,
+            utilization_percent=None if rates is None else rates.gpu,
+            memory_used_bytes=memory.used,
+            memory_total_bytes=memory.total,
+            power_milliwatts=_if_known(pynvml.nvmlDeviceGetPowerUsage, handle),
+            power_limit_milliwatts=_if_known(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle),
+            energy_millijoules=_if_known(pynvml.nvmlDeviceGetTotalEnergyConsumption, handle),
+            temperature_celsius=_if_known(pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+            sm_clock_mhz=_if_known(pynvml.nvmlDeviceGetClockInfo, handle, _SM),
+            memory_clock_mhz=_if_known(pynvml.nvmlDeviceGetClockInfo, handle, _MEMORY),
+            throttled_by=[what for what, bits in _THROTTLED_BY.items() if reasons & bits],
+            uncorrected_ecc_errors=_if_known(pynvml.nvmlDeviceGetTotalEccErrors, handle, *errors),
+        )
+
+    def memory_by_process(self, uuid: str) -> dict[int, int]:
+        """Bytes of GPU memory by pid, of those that compute; empty where the driver does not say.
+
+        In a container without the host's pid namespace the driver tells pids of the host, which are nobody's here.
+        """
+        try:
+            with _saying(uuid):
+                handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+                found = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except GpuUnavailable:
+            return {}
+        return {int(process.pid): int(process.usedGpuMemory) for process in found if process.usedGpuMemory is not None}
+
     def _start(self) -> bool:
         if not self._ready:
             with contextlib.suppress(pynvml.NVMLError):
@@ -101,6 +147,14 @@ def _describe(index: int) -> Gpu:
         name=name,
         memory_bytes=memory,
     )
+
+
+def _if_known(question: Callable[..., Any], *arguments: Any) -> Any:
+    """What the driver says; None where it cannot, as many devices cannot say everything."""
+    try:
+        return question(*arguments)
+    except (pynvml.NVMLError, AttributeError):  # of a library older than the question: AttributeError
+        return None
 
 
 def _lost(gpu: Gpu, reason: str) -> Gpu:

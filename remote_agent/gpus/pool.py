@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...wire.models import Gpu, GpuState
+from ...wire.usage import GpuSample
 from ..errors import GpuUnavailable
 from .gpu_lock import GpuLock, acquire, is_locked
 
@@ -27,6 +28,9 @@ class Driver(Protocol):
     def users(self, uuid: str) -> list[int]:
         """The pids that use a GPU; raises GpuUnavailable when the GPU cannot be asked."""
         ...
+
+    def sample(self, uuid: str) -> GpuSample: ...
+    def memory_by_process(self, uuid: str) -> dict[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,11 @@ class GpuPool:
             else gpu
             for gpu in self._gpus.values()
         ]
+
+    @property
+    def driver(self) -> Driver | None:
+        """For those who only look, in a thread of their own."""
+        return self._driver
 
     async def refresh(self) -> None:
         """Look at the real devices again."""

@@ -46,6 +46,7 @@ from perijove.remote_agent.gpus.pool import GpuPool
 from perijove.remote_agent.errors import GpuUnavailable
 H100, A100, BOTH = {H100!r}, {A100!r}, {BOTH!r}
 state = pathlib.Path({str(state)!r}).write_text
+figures = pathlib.Path({str(tmp_path / "figures")!r}).write_text
 
 class Keeper:
     held = []
@@ -64,6 +65,7 @@ async def refused(uuids):
     environment = os.environ | {
         "LD_LIBRARY_PATH": str(library),
         "NVML_STAND_IN": str(state),
+        "NVML_FIGURES": str(tmp_path / "figures"),
         "PERIJOVE_GPU_LOCKS": str(tmp_path / "locks"),
     }
 
@@ -173,3 +175,49 @@ print(json.dumps([before, await pool.quiet(hold)]))
 """)
     )
     assert quiet == [True, False]
+
+
+def test_what_a_device_does(run: Program):
+    sample = run(
+        "figures('412000 700000 9000000000 61 1755 4 2 40960')\n"  # 4: slowed down by the power limit
+        + "state(BOTH.replace('81559|0|0|', '81559|0|87|71,72'))\n"
+        + "driver = Nvidia(); driver.gpus()\n"
+        + "print(json.dumps([driver.sample(H100).model_dump(), driver.memory_by_process(H100)]))"
+    )
+    assert sample == [
+        {
+            "uuid": H100,
+            "simulated": False,
+            "problem": "",
+            "utilization_percent": 87.0,
+            "memory_used_bytes": 40960 << 20,
+            "memory_total_bytes": 81559 << 20,
+            "power_milliwatts": 412_000,
+            "power_limit_milliwatts": 700_000,
+            "energy_millijoules": 9_000_000_000,
+            "temperature_celsius": 61,
+            "sm_clock_mhz": 1756,
+            "memory_clock_mhz": 1757,
+            "throttled_by": ["power"],
+            "uncorrected_ecc_errors": 2,
+        },
+        {"71": 512 << 20, "72": 512 << 20},
+    ]
+
+
+def test_what_a_device_cannot_say_is_left_open(run: Program):
+    sample = run("driver = Nvidia(); driver.gpus(); print(driver.sample(A100).model_dump_json())")
+    assert (sample["problem"], sample["utilization_percent"]) == ("", 0)
+    for unknown in ("power_milliwatts", "energy_millijoules", "temperature_celsius", "uncorrected_ecc_errors"):
+        assert sample[unknown] is None
+    assert sample["throttled_by"] == []
+
+
+def test_a_lost_device_says_so(run: Program):
+    sample = run(
+        "driver = Nvidia(); driver.gpus(); state(BOTH.replace('81559|0|', '81559|15|'))\n"
+        "print(json.dumps([driver.sample(H100).model_dump(), driver.memory_by_process(H100)]))"
+    )
+    assert "GPU is lost" in sample[0]["problem"]
+    assert sample[0]["utilization_percent"] is None
+    assert sample[1] == {}

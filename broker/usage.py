@@ -1,0 +1,109 @@
+"""What agents say that GPUs and kernels do, kept for five minutes, for people to look at.
+
+Only in memory, and apart from the fleet: nothing is decided or billed by it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..wire.models import KernelState
+from ..wire.usage import GpuSample, GpuUsage, HostSample, KernelSample, KernelUsage, Usage, UsageAt
+from .core.clock import BootMs, Now
+from .core.records import Kernel
+from .ledger.bill import iso
+
+KEPT_SAMPLES = 300
+STALE_AFTER_MS = 5_000
+
+_ABSENT = {
+    KernelState.DETACHED: "no GPU has been asked for yet",
+    KernelState.QUEUED: "it waits for a GPU",
+}
+
+
+@dataclass(slots=True)
+class _AgentUsage:
+    came_at: BootMs
+    usage: Usage
+    gpus: dict[str, GpuSample]
+
+
+@dataclass(slots=True)
+class _KernelHistory:
+    came_at: BootMs
+    samples: deque[UsageAt] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+
+
+class UsageBook:
+    def __init__(self) -> None:
+        self._agents: dict[str, _AgentUsage] = {}
+        self._kernels: dict[str, _KernelHistory] = {}
+
+    def take(self, agent_id: str, usage: Usage, kernels: Mapping[str, Kernel], now: Now) -> None:
+        """An agent's samples. What it says of a kernel that is not with it is not believed."""
+        gpus = {sample.uuid: sample for sample in usage.gpus}
+        self._agents[agent_id] = _AgentUsage(now.boot, usage, gpus)
+        at = iso(now.wall)
+        for sample in usage.kernels:
+            kernel = kernels.get(sample.kernel_id)
+            if kernel is not None and kernel.agent_id == agent_id:
+                history = self._kernels.setdefault(sample.kernel_id, _KernelHistory(now.boot))
+                history.came_at = now.boot
+                history.samples.append(_joined(sample, gpus, at))
+
+    def forget(self, kernels: Mapping[str, Kernel]) -> None:
+        """Drop the histories of all kernels but these."""
+        for kernel_id in self._kernels.keys() - kernels.keys():
+            del self._kernels[kernel_id]
+
+    def gone(self, agent_id: str) -> None:
+        """The agent's link has closed: its figures are of no time that anyone knows."""
+        self._agents.pop(agent_id, None)
+
+    def gpu(self, agent_id: str, uuid: str, now: Now) -> GpuSample | None:
+        """What a device does now; None when its agent has not said lately."""
+        agent = self._fresh(agent_id, now)
+        return None if agent is None else agent.gpus.get(uuid)
+
+    def host(self, agent_id: str, now: Now) -> HostSample | None:
+        agent = self._fresh(agent_id, now)
+        return None if agent is None else agent.usage.host
+
+    def of_kernel(self, kernel: Kernel, now: Now) -> KernelUsage:
+        history = self._kernels.get(kernel.id)
+        live = history is not None and now.boot - history.came_at <= STALE_AFTER_MS
+        return KernelUsage(
+            kernel_id=kernel.id,
+            live=live,
+            reason="" if live else self._why_absent(kernel, now),
+            host=self.host(kernel.agent_id, now) if kernel.agent_id is not None else None,
+            samples=[] if history is None else list(history.samples),
+        )
+
+    def _fresh(self, agent_id: str, now: Now) -> _AgentUsage | None:
+        agent = self._agents.get(agent_id)
+        return agent if agent is not None and now.boot - agent.came_at <= STALE_AFTER_MS else None
+
+    def _why_absent(self, kernel: Kernel, now: Now) -> str:
+        if kernel.incarnation is None:
+            return _ABSENT.get(kernel.state, "it has no process at the moment")
+        if self._fresh(kernel.agent_id or "", now) is None:
+            return f"the agent {kernel.agent_name or kernel.agent_id} does not report at the moment"
+        return "its process has just begun"
+
+
+def _joined(sample: KernelSample, gpus: Mapping[str, GpuSample], at: str) -> UsageAt:
+    return UsageAt(
+        at=at,
+        processes=sample.processes,
+        cpu_percent=sample.cpu_percent,
+        memory_bytes=sample.memory_bytes,
+        gpus=[
+            GpuUsage(**gpus[own.uuid].model_dump(), own_memory_bytes=own.own_memory_bytes)
+            for own in sample.gpus
+            if own.uuid in gpus
+        ],
+    )
