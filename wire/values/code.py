@@ -51,6 +51,34 @@ class NamespaceMark:
 NAMESPACE = NamespaceMark()
 
 
+def reduce_code(code: types.CodeType) -> Reduction:
+    """With the file's name, by which a traceback finds the cell's source: cloudpickle drops it since 3.1.3.
+
+    Tuples and the name are copies, as cloudpickle makes them: the same code is then the same bytes in any pickle.
+    """
+    arguments = (
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_nlocals,
+        code.co_stacksize,
+        code.co_flags,
+        code.co_code,
+        code.co_consts,
+        (*code.co_names,),
+        (*code.co_varnames,),
+        code.co_filename,
+        "".join(code.co_name),
+        code.co_qualname,
+        code.co_firstlineno,
+        code.co_linetable,
+        code.co_exceptiontable,
+        (*code.co_freevars,),
+        (*code.co_cellvars,),
+    )
+    return types.CodeType, arguments
+
+
 class SharedCell:
     """Pickles as an empty cell; once per pickle, so that functions that share a variable go on sharing it."""
 

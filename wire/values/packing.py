@@ -27,6 +27,7 @@ from .code import (
     SharedCell,
     reduce_cached_function,
     reduce_class,
+    reduce_code,
     reduce_function,
     reduce_new_type,
     remote_object,
@@ -151,6 +152,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]
         self.filenames.add(obj.__code__.co_filename)
         return reduce_function(obj, self._scope.user_ns, self)
 
+    def reduce_code(self, obj: types.CodeType) -> Any:
+        return reduce_code(obj)
+
     def share_cell(self, cell: types.CellType) -> SharedCell:
         """One for each variable that closures share."""
         return self._cells.setdefault(id(cell), SharedCell(cell))
@@ -209,6 +213,8 @@ def _choose(kind: type) -> Reducer:
         return Packer.reduce_remote_reference
     if kind is types.FunctionType:
         return Packer.reduce_function
+    if kind is types.CodeType:
+        return Packer.reduce_code
     if issubclass(kind, type):
         return Packer.reduce_class
     if kind is CACHED_FUNCTION:

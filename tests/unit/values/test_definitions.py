@@ -45,6 +45,20 @@ def test_closures_go_on_sharing_their_variable(scope):
     assert survey(names["step"], scope).nodes & survey(names["peek"], scope).nodes
 
 
+def test_code_knows_its_cell(scope):
+    """By the file's name, inner functions' and classes' too: tracebacks show the source by it."""
+    names = run_cell(
+        "def f():\n    def g():\n        return 1\n    return g\n"
+        "class C:\n    def m(self):\n        return [x for x in ()]\n",
+        scope,
+    )
+    f, made = round_trip([names["f"], names["C"]], scope)
+    assert f.__code__ == names["f"].__code__
+    for code in (f.__code__, f().__code__, made.m.__code__):
+        assert code.co_filename == CELL
+    assert list(f.__code__.co_positions()) == list(names["f"].__code__.co_positions())
+
+
 def test_a_closure_may_hold_itself(scope):
     names = run_cell("def make():\n    def f():\n        return f\n    return f\nf = make()", scope)
     (back,) = round_trip([names["f"]], scope)
