@@ -51,6 +51,7 @@ class BrokerCollector(Collector):
         yield from self._queue()
         yield from self._kernels()
         yield from self._agents()
+        yield from self._devices()
         yield from self._leases()
         yield from self._attaches()
         yield from self._relay()
@@ -101,6 +102,28 @@ class BrokerCollector(Collector):
         for (model, state, simulated), count in sorted(found.items()):
             gpus.add_metric([model, state, _flag(simulated)], count)
         yield from (states, spares, gpus)
+
+    def _devices(self) -> Iterator[Metric]:
+        """What each device does, where its agent has said so lately and its driver can say it."""
+        broker, now = self._broker, self._broker.now()
+        labels = ("agent", "index", "gpu", "simulated")
+        busy = _gauge("gpu_utilization_ratio", "The part of the last second in which work ran on a GPU.", *labels)
+        memory = _gauge("gpu_memory_used_bytes", "GPU memory in use.", *labels)
+        power = _gauge("gpu_power_watts", "What a GPU draws.", *labels)
+        heat = _gauge("gpu_temperature_celsius", "How hot a GPU is.", *labels)
+        errors = _gauge("gpu_uncorrected_ecc_errors", "Memory errors since the driver was loaded.", *labels)
+        for agent in broker.fleet.agents.values():
+            for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
+                sample = broker.usage.gpu(agent.id, gpu.uuid, now)
+                if sample is None:
+                    continue
+                values = [agent.id, str(gpu.index), gpu.model, _flag(gpu.simulated)]
+                _add(busy, values, sample.utilization_percent, 100)
+                _add(memory, values, sample.memory_used_bytes)
+                _add(power, values, sample.power_milliwatts, 1000)
+                _add(heat, values, sample.temperature_celsius)
+                _add(errors, values, sample.uncorrected_ecc_errors)
+        yield from (busy, memory, power, heat, errors)
 
     def _leases(self) -> Iterator[Metric]:
         metrics = self._broker.metrics
@@ -193,6 +216,11 @@ def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
     """Cumulative, as Prometheus has them."""
     names = [*(str(bound) for bound in histogram.bounds), "+Inf"]
     return list(zip(names, accumulate(histogram.counts), strict=True)), histogram.total
+
+
+def _add(gauge: GaugeMetricFamily, labels: list[str], value: float | None, divisor: int = 1) -> None:
+    if value is not None:
+        gauge.add_metric(labels, value / divisor)
 
 
 def _flag(value: bool) -> str:

@@ -78,3 +78,15 @@ async def test_figures_end_with_the_agents_link(broker: RunningBroker) -> None:
         await agent.say(usage(agent, "unknown"))
         await until(lambda: gpu_usage(broker), lambda usage: usage is not None)
     await until(lambda: gpu_usage(broker), lambda usage: usage is None)
+
+
+async def test_prometheus_has_what_drivers_can_say(broker: RunningBroker) -> None:
+    agent = broker.agent()
+    async with agent.connected():
+        await agent.say(usage(agent, "unknown"))
+        await until(lambda: gpu_usage(broker), lambda usage: usage is not None)
+        metrics = (await broker.as_("root").get("/metrics")).text
+    labels = 'agent="agent-a",gpu="H100",index="0",simulated="true"'
+    assert f"perijove_gpu_utilization_ratio{{{labels}}} 0.87\n" in metrics
+    assert f"perijove_gpu_power_watts{{{labels}}} 600.0\n" in metrics
+    assert "perijove_gpu_temperature_celsius{" not in metrics, "this driver cannot say it"
