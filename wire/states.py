@@ -21,4 +21,5 @@ class GpuState(StrEnum):
     FREE = "free"
     HELD = "held"  # by a kernel of this agent
     FOREIGN = "foreign"  # a process that Perijove does not know uses it, or another agent's lock is on it
+    UNHEALTHY = "unhealthy"  # it has errors that only a reset or a repair ends: nothing new is put on it
     LOST = "lost"  # the driver has lost it

@@ -285,9 +285,12 @@ class _Plan:
 
     def _scarcity(self, request: Request, possible: list[Choice], bundles: list[_Bundle]) -> str:
         gpus = {(bundle.host.agent_id, gpu.uuid): gpu for bundle in bundles for gpu in bundle.gpus}
+        unhealthy = [gpu for gpu in gpus.values() if gpu.state == GpuState.UNHEALTHY]
         used = sum(gpu.state != GpuState.FREE or key in self.taken for key, gpu in gpus.items())
         names = "|".join(sorted({bundle.model for bundle in bundles}))
-        text = f"{used} of {len(gpus)} {names} in use"
+        text = f"{used - len(unhealthy)} of {len(gpus)} {names} in use"
+        if unhealthy:
+            text += f", {len(unhealthy)} unhealthy ({unhealthy[0].reason})"
         if all(not bundle.host.connected for bundle in bundles):
             return f"{bundles[0].host.name} is out of contact"
         if used < len(gpus):

@@ -140,13 +140,33 @@ def _describe(index: int) -> Gpu:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     name = _text(pynvml.nvmlDeviceGetName(handle))
     memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    illness = _illness(handle)
     return Gpu(
         uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
         index=index,
         model=model_from_device_name(name, memory),
         name=name,
         memory_bytes=memory,
+        state=GpuState.UNHEALTHY if illness else GpuState.FREE,
+        reason=illness,
     )
+
+
+def _illness(handle: Any) -> str:
+    """Why nothing new may run on a device, for people; empty when it is well.
+
+    Errors that could not be corrected are counted until the device is reset: results after one cannot be trusted.
+    """
+    errors = _if_known(
+        pynvml.nvmlDeviceGetTotalEccErrors, handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
+    )
+    if errors:
+        plural = "errors" if errors > 1 else "error"
+        return f"{errors} uncorrected memory {plural}; reset it (nvidia-smi --gpu-reset) or restart its host"
+    remapped = _if_known(pynvml.nvmlDeviceGetRemappedRows, handle)
+    if remapped is not None and remapped[3]:
+        return "its memory has bad rows and no spare ones left; it has to be replaced"
+    return ""
 
 
 def _if_known(question: Callable[..., Any], *arguments: Any) -> Any:

@@ -76,7 +76,7 @@ class GpuPool:
 
     def view(self) -> list[Gpu]:
         return [
-            gpu.model_copy(update={"state": GpuState.HELD, "reason": ""})
+            gpu.model_copy(update={"state": GpuState.HELD})
             if gpu.uuid in self._held and gpu.state is not GpuState.LOST
             else gpu
             for gpu in self._gpus.values()
@@ -143,8 +143,8 @@ class GpuPool:
         gpu = self._gpus.get(uuid)
         if gpu is None:
             raise GpuUnavailable(f"this agent has no GPU {uuid}")
-        if gpu.state is GpuState.LOST:
-            raise GpuUnavailable(f"{gpu.model} {uuid} is lost: {gpu.reason}")
+        if gpu.state in (GpuState.LOST, GpuState.UNHEALTHY):
+            raise GpuUnavailable(f"{gpu.model} {uuid} is {gpu.state}: {gpu.reason}")
         return gpu
 
     async def _see_empty(self, uuids: Sequence[str]) -> None:
@@ -161,7 +161,7 @@ class GpuPool:
 
 
 def _inspect(driver: Driver, held: frozenset[str]) -> list[Gpu]:
-    return [gpu if gpu.uuid in held or gpu.state is GpuState.LOST else _seen(driver, gpu) for gpu in driver.gpus()]
+    return [_seen(driver, gpu) if gpu.uuid not in held and gpu.state is GpuState.FREE else gpu for gpu in driver.gpus()]
 
 
 def _seen(driver: Driver, gpu: Gpu) -> Gpu:

@@ -3,7 +3,7 @@
  * One line per GPU in the file named by NVML_STAND_IN:  uuid|name|memory MiB|status|utilisation|pid,pid
  * where status is the nvmlReturn_t that every question about the GPU gets (0 is well, 15 is "GPU is lost"). The figures
  * in the file named by NVML_FIGURES hold for all GPUs:  milliwatts limit millijoules celsius MHz reasons ecc used-MiB
- * Without that file a device cannot say any of them (3, not supported). Each process holds 512 MiB.
+ * An energy of 1 stands for memory without spare rows. Without that file a device cannot say any of them (3, not supported). Each process holds 512 MiB.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,6 +89,9 @@ int nvmlDeviceGetClockInfo(void *handle, int clock, unsigned *out) { int s = fig
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *out) { int s = figure(handle); if (!s) *out = figures.reasons; return s; }
 int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, unsigned long long *out) {
     int s = figure(handle); if (!s) *out = type == 1 && counter == 0 ? figures.ecc : 0; return s;
+}
+int nvmlDeviceGetRemappedRows(void *handle, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {
+    int s = figure(handle); if (!s) { *corrected = *uncorrected = *pending = 0; *failed = figures.energy == 1; } return s;
 }
 int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process_t *processes) {
     gpu_t *g;

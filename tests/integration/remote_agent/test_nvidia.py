@@ -221,3 +221,30 @@ def test_a_lost_device_says_so(run: Program):
     assert "GPU is lost" in sample[0]["problem"]
     assert sample[0]["utilization_percent"] is None
     assert sample[1] == {}
+
+
+def test_a_device_with_memory_errors_takes_nothing_new(run: Program) -> None:
+    """What holds it goes on; a reset, which sets the counter back, makes it well again."""
+    held, refusal, changes = run(
+        asynchronously("""
+figures('0 0 0 0 0 0 0 0')
+await pool.refresh()
+hold = await pool.hold([A100])
+figures('0 0 0 0 0 0 2 0')
+await pool.refresh()
+held = [[g.state.value, g.reason] for g in pool.view()]
+refusal = await refused([H100])
+pool.give_back(hold)
+await pool.refresh()
+figures('0 0 0 0 0 0 0 0')
+await pool.refresh()
+figures('0 0 1 0 0 0 0 0')
+await pool.refresh()
+print(json.dumps([held, refusal, [*changes, pool.view()[0].reason]]))
+""")
+    )
+    why = "2 uncorrected memory errors; reset it (nvidia-smi --gpu-reset) or restart its host"
+    assert held == [["unhealthy", why], ["held", why]]
+    assert refusal.endswith(f"is unhealthy: {why}")
+    assert changes[-3:-1] == [["free", "free"], ["unhealthy", "unhealthy"]]
+    assert "no spare ones left" in changes[-1]

@@ -44,6 +44,18 @@ def test_the_line_is_counted_per_kind_of_gpu() -> None:
     assert one(decisions, "k2") == Wait("k2", "waiting for T4: 1st in line: 1 of 1 T4 in use")
 
 
+def test_an_unhealthy_gpu_is_given_to_nobody_and_the_line_says_why() -> None:
+    well, ill = make_gpus("a", "H100", 2)
+    ill = ill.model_copy(update={"state": GpuState.UNHEALTHY, "reason": "2 uncorrected memory errors"})
+    decisions = plan([request("k1", age_ms=2000), request("k2")], [host("a", well, ill)], {}, NOW)
+    granted = one(decisions, "k1")
+    assert isinstance(granted, Grant)
+    assert granted.gpus == (well,)
+    waits = one(decisions, "k2")
+    assert isinstance(waits, Wait)
+    assert waits.reason.endswith("1 of 2 H100 in use, 1 unhealthy (2 uncorrected memory errors)")
+
+
 def test_what_exists_nowhere_is_refused_with_what_to_do() -> None:
     refusal = one(plan([request("k", "B200:2")], [host("a", *make_gpus("a", "T4", 2))], {}, NOW), "k")
     assert isinstance(refusal, Refuse)
