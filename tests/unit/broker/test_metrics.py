@@ -12,6 +12,7 @@ from perijove.broker.core.records import LeaseRecord
 from perijove.broker.exposition import registry_of
 from perijove.broker.metrics import ATTACH_BOUNDS_S, Histogram, Metrics
 from perijove.broker.relay import Relay
+from perijove.broker.usage import UsageBook
 from perijove.wire import link
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -44,6 +45,7 @@ class WatchedWorld(World):
             fleet=self.fleet,
             metrics=self.metrics,
             relay=self.relay,
+            usage=UsageBook(),
             version="1",
             started=self.fleet.state.started,
             now=lambda: self.now,
