@@ -47,10 +47,18 @@ def execute(
 def run_program(
     arguments: Sequence[str], environment: dict[str, str], directory: Path
 ) -> subprocess.CompletedProcess[str]:
+    """Run one; again where the local kernel found one of its ports taken, which jupyter_client had seen free.
+
+    A port that was free when a front-end looked can be anybody's outgoing connection when its kernel binds it.
+    """
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(
-        command, env=environment, cwd=directory, check=False, capture_output=True, text=True, timeout=60
-    )
+    for _ in range(3):
+        done = subprocess.run(
+            command, env=environment, cwd=directory, check=False, capture_output=True, text=True, timeout=60
+        )
+        if "ZMQError: Address already in use" not in done.stderr:
+            break
+    return done
 
 
 def saved(path: Path) -> nbformat.NotebookNode:

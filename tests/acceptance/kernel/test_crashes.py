@@ -43,6 +43,7 @@ def test_the_process_dies(gpu_kernel: FrontEnd):
     gpu_kernel.run("lost = 1")
     message_id, pid = begun(gpu_kernel, "import time; time.sleep(60)")
     behind = gpu_kernel.start("never = 1")
+    gpu_kernel.ask("kernel_info_request")  # answered by the front, so the cell before it has come that far
     os.kill(pid, signal.SIGKILL)
     cell = gpu_kernel.finish(message_id, timeout_s=20)
     assert cell.error.startswith("KernelDied: ")
