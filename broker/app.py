@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..wire.errors import InvalidGpuSpec, KernelNotFound, NotAuthorized, PerijoveError
-from .api import audit, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
+from .api import audit, dashboard, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
 from .auth import Authenticator, NoValidToken, check_host_and_origin
 from .broker import Broker
 from .doors.doors import ElsewhereLinked
@@ -50,7 +50,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
 def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
     http = FastAPI(title="Perijove broker", version=broker.version, docs_url="/docs", redoc_url=None)
     http.state.broker, http.state.auth = broker, auth
-    for part in (front_door, status, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
+    for part in (dashboard, front_door, status, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
         http.include_router(part.router)
 
     @http.middleware("http")
@@ -85,7 +85,7 @@ def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
         http.add_middleware(
             CORSMiddleware,
             allow_origins=broker.settings.allowed_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
     return http

@@ -14,7 +14,7 @@ from ..wire.control import Bind, BindFailed, End, NotIdle, ProcessEnded, Release
 from ..wire.link import AttachRequest, BudgetRequest, Goodbye, ReleaseRequest, RestartRequest
 from .core import instructions as do
 from .core.clock import Now, WallMs
-from .core.events import AgentSaid, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, Tick
+from .core.events import AgentSaid, ApiAsked, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, Tick
 from .core.fleet import Fleet
 from .core.records import LeaseRecord
 from .ledger.audit import Action, Actor, AuditEntry, Via
@@ -88,16 +88,17 @@ class Auditor:
             case KernelDeleted():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     trail.ending = acting() or Actor(trail.user, Via.JUPYTER)
-            case ClientSaid():
+            case ClientSaid() | ApiAsked():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     self._note_request(event, trail, entries, at)
             case AgentSaid(message=NotIdle() as answer):
                 if (trail := self._trails.get(answer.kernel_id)) is not None:
                     trail.releasing = None
 
-    def _note_request(self, event: ClientSaid, trail: _Trail, entries: list[AuditEntry], at: WallMs) -> None:
+    def _note_request(self, event: ClientSaid | ApiAsked, trail: _Trail, entries: list[AuditEntry], at: WallMs) -> None:
         kernel_id, message = event.kernel_id, event.message
-        actor = acting() or Actor(trail.user, Via.JUPYTER if event.link_id.startswith("hosted-") else Via.LINK)
+        hosted = isinstance(event, ClientSaid) and event.link_id.startswith("hosted-")
+        actor = acting() or Actor(trail.user, Via.JUPYTER if hosted else Via.LINK)
         match message:
             case AttachRequest():
                 trail.attaching = actor

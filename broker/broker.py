@@ -24,6 +24,7 @@ from .ledger import books
 from .ledger.bill import LiveLease, build_bill
 from .ledger.ledger import Ledger
 from .links.link import Peer
+from .live import LiveFeed
 from .metrics import Metrics
 from .price_book import load_price_book
 from .relay import Relay
@@ -58,6 +59,7 @@ class Broker:
         ledger.watch = self.metrics
         self.auditor = Auditor()
         self.usage = UsageBook()
+        self.live = LiveFeed(self)
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)

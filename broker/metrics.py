@@ -40,6 +40,18 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def quantile(self, part: float) -> float | None:
+        """An estimate, as Prometheus makes it: evenly spread within a bucket, at most the last bound. None: empty."""
+        wanted, below = part * sum(self.counts), 0
+        if not wanted:
+            return None
+        for place, (count, bound) in enumerate(zip(self.counts, self.bounds, strict=False)):
+            if count and below + count >= wanted:
+                low = self.bounds[place - 1] if place else 0.0
+                return low + (bound - low) * (wanted - below) / count
+            below += count
+        return self.bounds[-1]
+
 
 @dataclass(slots=True)
 class _Counted:

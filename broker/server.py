@@ -82,7 +82,7 @@ async def _run(broker: Broker, listener: socket.socket, settings: BrokerSettings
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config, lambda: _announce(settings.ready_file, url))
+    server = _Server(config, lambda: _announce(settings.ready_file, url), broker.live.close)
     async with asyncio.TaskGroup() as tasks:
         with _signals(server.stop):
             house = tasks.create_task(broker.keep_house(when_unused=server.stop))
@@ -100,14 +100,18 @@ async def _run(broker: Broker, listener: socket.socket, settings: BrokerSettings
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells when it listens and leaves signals to us: a clean stop is no death by signal."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._on_ready = on_ready
+        self._on_ready, self._on_stop = on_ready, on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()  # streams end only when told, and a stop waits for them
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

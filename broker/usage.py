@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..wire.models import KernelState
 from ..wire.usage import GpuSample, GpuUsage, HostSample, KernelSample, KernelUsage, Usage, UsageAt
@@ -71,6 +72,20 @@ class UsageBook:
     def host(self, agent_id: str, now: Now) -> HostSample | None:
         agent = self._fresh(agent_id, now)
         return None if agent is None else agent.usage.host
+
+    def latest(self, kernel_id: str, now: Now) -> dict[str, Any] | None:
+        """What a kernel's processes did in the last second; None when its agent has not said lately."""
+        history = self._kernels.get(kernel_id)
+        if history is None or now.boot - history.came_at > STALE_AFTER_MS:
+            return None
+        sample = history.samples[-1]
+        own = [gpu.own_memory_bytes for gpu in sample.gpus if gpu.own_memory_bytes is not None]
+        return {
+            "processes": sample.processes,
+            "cpu_percent": sample.cpu_percent,
+            "memory_bytes": sample.memory_bytes,
+            "own_memory_bytes": sum(own) if own else None,
+        }
 
     def of_kernel(self, kernel: Kernel, now: Now) -> KernelUsage:
         history = self._kernels.get(kernel.id)

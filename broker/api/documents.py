@@ -76,14 +76,13 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
     }
 
 
-def gpu_documents(broker: Broker, agent: Agent) -> list[dict[str, Any]]:
+def gpu_documents(broker: Broker, agent: Agent, *, usage: bool = True) -> list[dict[str, Any]]:
     """An agent's GPUs with prices; one with an open lease is held, whatever an older inventory says."""
     prices = broker.fleet.state.prices
     now = broker.now()
     documents = []
     for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
         document = gpu.model_dump(mode="json")
-        sample = broker.usage.gpu(agent.id, gpu.uuid, now)
         if gpu.state is GpuState.FREE and broker.fleet.state.is_held(agent, gpu):
             document["state"] = GpuState.HELD.value
         document |= {
@@ -92,7 +91,10 @@ def gpu_documents(broker: Broker, agent: Agent) -> list[dict[str, Any]]:
             "connected": agent.link_id is not None,
             "price_microdollars_per_second": prices.of_gpu(gpu.model, gpu.memory_bytes),
             "price_listed": prices.lists(gpu.model),
-            "usage": None if sample is None else sample.model_dump(mode="json", exclude={"uuid", "simulated"}),
         }
+        if usage:
+            sample = broker.usage.gpu(agent.id, gpu.uuid, now)
+            told = None if sample is None else sample.model_dump(mode="json", exclude={"uuid", "simulated"})
+            document["usage"] = told
         documents.append(document)
     return documents

@@ -24,11 +24,10 @@ code{{background:#8883;padding:.1em .3em;border-radius:.2em}}</style></head>
 <body><h1>Perijove broker {version}</h1>
 <p>This is a Jupyter server with GPU kernels. In VS Code choose <em>Existing Jupyter Server</em> with this address and
 your token; with JupyterLab run <code>jupyter lab --gateway-url=…</code>. The API is described at
-<a href="docs">/docs</a>.</p></body></html>
+<a href="docs">/docs</a>; what runs is <a href="./">on the first page</a>.</p></body></html>
 """
 
 
-@router.get("/", response_class=HTMLResponse, include_in_schema=False)
 @router.get("/tree", response_class=HTMLResponse, include_in_schema=False)
 @router.get("/lab", response_class=HTMLResponse, include_in_schema=False)
 @router.get("/login", response_class=HTMLResponse, include_in_schema=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -12,10 +13,12 @@ from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
 from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME
+from ...wire.link import BudgetRequest, ReleaseRequest
+from ...wire.models import KernelState
 from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
 from ...wire.usage import KernelUsage
 from ..broker import Broker
-from ..core.events import KernelCreated, KernelDeleted
+from ..core.events import ApiAsked, KernelCreated, KernelDeleted
 from ..core.records import Kernel
 from ..ledger.tokens import Identity
 from .access import AsUser, TheBroker, visible_kernel, visible_to
@@ -47,6 +50,14 @@ class NewKernel(BaseModel):
     name: Annotated[str, Field(max_length=100)] | None = None
     env: dict[str, str] = Field(default_factory=dict)
     perijove: KernelWishes = Field(default_factory=KernelWishes)
+
+
+class NewBudget(BaseModel):
+    """What a kernel may cost altogether, in dollars; None: no limit. A text keeps every digit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dollars: Annotated[Decimal, Field(ge=0, le=MOST_BUDGET_NANODOLLARS // NANODOLLARS_PER_DOLLAR)] | None
 
 
 class TooManyKernels(BrokerError):
@@ -128,6 +139,31 @@ async def delete_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> 
 async def interrupt_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> None:
     """Interrupt what runs, or stop waiting for a GPU."""
     broker.doors.interrupt(_visible(broker, identity, kernel_id))
+
+
+@router.post("/{kernel_id}/release", status_code=202)
+async def release_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
+    """Give its GPU back, or stop waiting for one; variables are kept where that is possible. Done when its state says
+    so, which takes as long as its memory needs to be saved."""
+    kernel = _visible(broker, identity, kernel_id)
+    if kernel.lease is not None or kernel.state is KernelState.QUEUED:
+        broker.happen(ApiAsked(kernel.id, ReleaseRequest(request_id=_request_id())))
+    return kernel_document(broker, kernel)
+
+
+@router.put("/{kernel_id}/budget")
+async def set_budget(kernel_id: str, body: NewBudget, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
+    """What it may cost altogether. Holds at once, and after a restart."""
+    kernel = _visible(broker, identity, kernel_id)
+    nanodollars = None if body.dollars is None else dollars_to_nanodollars(str(body.dollars))
+    broker.happen(ApiAsked(kernel.id, BudgetRequest(request_id=_request_id(), nanodollars=nanodollars)))
+    await broker.ledger.durable()
+    return kernel_document(broker, kernel)
+
+
+def _request_id() -> str:
+    """No client's: a kernel's own client does not know it and passes over the reply."""
+    return f"api-{uuid.uuid4().hex}"
 
 
 @router.post("/{kernel_id}/restart")

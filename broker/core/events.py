@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...wire.control import FromAgent, Hello
 from ...wire.gpu_spec import GpuSpec
-from ...wire.link import FromClient
+from ...wire.link import BudgetRequest, FromClient, ReleaseRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,14 @@ class ClientSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiAsked:
+    """What a kernel's client may say, asked by somebody else who may: on the broker's page, say."""
+
+    kernel_id: str
+    message: ReleaseRequest | BudgetRequest
+
+
+@dataclass(frozen=True, slots=True)
 class ClientLinkClosed:
     kernel_id: str
     link_id: str
@@ -79,6 +87,7 @@ FleetEvent = (
     | KernelDeleted
     | ClientLinkOpened
     | ClientSaid
+    | ApiAsked
     | ClientLinkClosed
     | Tick
 )

@@ -21,6 +21,7 @@ from .events import (
     AgentConnected,
     AgentLinkClosed,
     AgentSaid,
+    ApiAsked,
     ClientLinkClosed,
     ClientLinkOpened,
     ClientSaid,
@@ -104,7 +105,7 @@ class Fleet:
                 kernel_created(state, event, now)
             case Tick():
                 self._tick(now)
-            case KernelDeleted() | ClientLinkOpened() | ClientSaid() | ClientLinkClosed():
+            case KernelDeleted() | ClientLinkOpened() | ClientSaid() | ApiAsked() | ClientLinkClosed():
                 kernel = self.kernel(event.kernel_id)
                 if kernel is not None:
                     self._kernel_event(kernel, event, now)
@@ -113,7 +114,10 @@ class Fleet:
         return self._flush(now)
 
     def _kernel_event(
-        self, kernel: Kernel, event: KernelDeleted | ClientLinkOpened | ClientSaid | ClientLinkClosed, now: Now
+        self,
+        kernel: Kernel,
+        event: KernelDeleted | ClientLinkOpened | ClientSaid | ApiAsked | ClientLinkClosed,
+        now: Now,
     ) -> None:
         match event:
             case KernelDeleted():
@@ -121,6 +125,8 @@ class Fleet:
             case ClientLinkOpened():
                 link_opened(self.state, kernel, event, now, self._version)
             case ClientSaid() if kernel.link_id == event.link_id:
+                client_said(self.state, kernel, event.message, now)
+            case ApiAsked():
                 client_said(self.state, kernel, event.message, now)
             case ClientLinkClosed() if kernel.link_id == event.link_id:
                 link_closed(self.state, kernel, now)
