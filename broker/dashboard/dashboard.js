@@ -172,7 +172,7 @@ function drawKernel(card, kernel) {
   const released = kernel.release_in_s == null ? "" : `in ${duration(kernel.release_in_s)}${kernel.keeps_state ? ", variables kept" : ", variables are lost"}`;
   const { usage } = kernel;
   facts(part(card, "facts"), [
-    ["GPU", `${kernel.gpu}${kernel.agent ? ` on ${kernel.agent}` : ""}`],
+    ["GPU", `${kernel.gpu}${lease && lease.count !== 1 ? ` × ${lease.count}` : ""}${kernel.agent ? ` on ${kernel.agent}` : ""}`],
     ["This lease", lease ? `${dollars(lease.cost_nanodollars)}${simulated}` : ""],
     ["Per hour", lease ? `${dollars(lease.price_microdollars_per_second * lease.count * 3600 * 1000)}${simulated}` : ""],
     ["Altogether", dollars(kernel.spent_nanodollars) + (kernel.budget_nanodollars == null ? "" : ` of ${dollars(kernel.budget_nanodollars)}`)
@@ -211,7 +211,7 @@ function askBudget(id) {
 
 function drawSpending(spending, mine) {
   const users = spending ? Object.keys({ ...spending.today, ...spending.month }).sort() : [];
-  const text = (amount) => money(amount ?? { real: 0, simulated: 0 }).filter(Boolean).join(" · ");
+  const text = (amount) => money(amount ?? { real: 0, simulated: 0 }).join(" ").trim();
   keep($("spending"), users.length ? users : [mine.me], (user) => user,
     () => make("tr", {}, make("th", { scope: "row" }), make("td"), make("td")),
     (row, user) => [user, text(spending?.today[user]), text(spending?.month[user])].forEach((cell, place) => say(row.children[place], cell)));
@@ -372,6 +372,13 @@ $("log-out").addEventListener("click", () => {
 $("dialog-no").addEventListener("click", () => $("dialog").close());
 $("dialog-yes").addEventListener("click", accept);
 $("dialog-value").addEventListener("keydown", (event) => event.key === "Enter" && accept());
+window.addEventListener("hashchange", () => {
+  const given = tokenInAddress();
+  if (!given) return;
+  stream?.abort();
+  token = given;
+  watch();
+});
 setInterval(sayWhetherLive, 500);
 if (token) watch();
 else showLogIn("");

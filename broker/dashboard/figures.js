@@ -10,7 +10,7 @@ export function dollars(nanodollars) {
 
 /** An amount in front, and what stands apart: simulated dollars are in no total. */
 export function money({ real, simulated }) {
-  if (simulated && !real) return [`${dollars(simulated)} simulated`, ""];
+  if (simulated && !real) return [dollars(simulated), "simulated"];
   return [dollars(real), simulated ? `and ${dollars(simulated)} simulated` : ""];
 }
 
