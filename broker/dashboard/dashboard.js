@@ -194,7 +194,7 @@ const kernelOf = (id) => told.mine?.kernels.find((kernel) => kernel.id === id);
 function askRelease(id) {
   const kernel = kernelOf(id);
   if (!kernel) return;
-  const busy = kernel.busy ? "A cell runs; it ends when the GPU goes. " : "";
+  const busy = kernel.busy ? "The cell that runs is interrupted. " : "";
   const kept = kernel.state === "queued" ? "It stops waiting." : kernel.keeps_state ? "Its variables are kept." : "Its variables are lost.";
   ask(`Release ${kernel.name}?`, busy + kept, "Release", null, () => send("POST", `api/kernels/${id}/release`));
 }

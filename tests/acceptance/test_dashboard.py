@@ -95,6 +95,14 @@ def test_a_kernel_is_watched_limited_and_released(
     expect(kernel).to_contain_text("suspended", timeout=15_000)
     expect(kernel.get_by_role("button", name="Release")).to_be_disabled()
     assert own_notebook.run("%%gpu H100\nprint(kept + 1)").stdout == "42\n"
+
+    running = own_notebook.start(BUSY)
+    expect(kernel).to_contain_text("busy", timeout=15_000)
+    kernel.get_by_role("button", name="Release").click()
+    expect(page.locator("#dialog-text")).to_have_text("The cell that runs is interrupted. Its variables are kept.")
+    page.get_by_role("button", name="Release", exact=True).last.click()
+    assert own_notebook.finish(running).error.startswith("KeyboardInterrupt")
+    expect(kernel).to_contain_text("suspended", timeout=15_000)
     assert complaints == []
 
 
