@@ -17,7 +17,7 @@ class ProtocolVersion(BaseModel):
         return f"{self.major}.{self.minor}"
 
 
-PROTOCOL = ProtocolVersion(major=1, minor=3)
+PROTOCOL = ProtocolVersion(major=1, minor=4)
 USAGE_SINCE_MINOR = 3  # an older broker would close a link on which an agent reports what its GPUs do
 
 
