@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from ..wire.control import Bind, BindFailed, End, NotIdle, ProcessEnded, Release, Released
-from ..wire.link import AttachRequest, BudgetRequest, Goodbye, ReleaseRequest, RestartRequest
+from ..wire.link import AttachRequest, BudgetRequest, Goodbye, KeepRequest, ReleaseRequest, RestartRequest
 from .core import instructions as do
 from .core.clock import Now, WallMs
 from .core.events import AgentSaid, ApiAsked, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, Tick
@@ -113,6 +113,10 @@ class Auditor:
                 trail.last_request = message.request_id
                 detail = {"budget_nanodollars": message.nanodollars}
                 entries.append(AuditEntry(at, actor, Action.SET_BUDGET, trail.user, kernel_id, detail))
+            case KeepRequest() if message.request_id != trail.last_request:
+                trail.last_request = message.request_id
+                detail = {"seconds": message.seconds}
+                entries.append(AuditEntry(at, actor, Action.KEEP_GPU, trail.user, kernel_id, detail))
 
     def _note_release(self, ask: Release | End) -> None:
         """The broker has an agent let go: somebody asked, another GPU was asked for, or the kernel is idle."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from ..wire.models import Bill
+from ..wire.usage import Usage
 from .audit import Auditor
 from .core import instructions as do
 from .core.clock import Now, WallMs
@@ -32,6 +33,7 @@ from .sessions import Sessions
 from .settings import BrokerSettings
 from .system_clock import system_now
 from .usage import UsageBook
+from .watchers import Watchers
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,7 @@ class Broker:
         ledger.watch = self.metrics
         self.auditor = Auditor()
         self.usage = UsageBook()
+        self.watchers = Watchers(self.usage)
         self.live = LiveFeed(self)
         self.links: dict[str, Peer] = {}
         self.doors = Doors(self)
@@ -100,6 +103,17 @@ class Broker:
         self.metrics.happened(event, instructions, self.fleet, now.boot)
         for entry in self.auditor.happened(event, instructions, self.fleet, now):
             self.ledger.record(entry)
+
+    def usage_came(self, agent_id: str, usage: Usage) -> None:
+        """An agent has said what its devices and kernels do."""
+        now = self.now()
+        kernels = self.usage.take(agent_id, usage, self.fleet.kernels, now)
+        self.watchers.came(kernels, self.links, now)
+
+    def watch(self, kernel_id: str, link: Peer, *, on: bool) -> None:
+        """A client wants to see what its kernel does, or no more."""
+        if (kernel := self.fleet.kernel(kernel_id)) is not None:
+            self.watchers.set(kernel, link, self.now(), on=on)
 
     def live_leases(self) -> list[LiveLease]:
         boot = self.now().boot

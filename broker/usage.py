@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..wire.models import KernelState
@@ -35,6 +36,7 @@ class _AgentUsage:
 @dataclass(slots=True)
 class _KernelHistory:
     came_at: BootMs
+    count: int = 0  # of all samples there ever were
     samples: deque[UsageAt] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
 
 
@@ -43,8 +45,10 @@ class UsageBook:
         self._agents: dict[str, _AgentUsage] = {}
         self._kernels: dict[str, _KernelHistory] = {}
 
-    def take(self, agent_id: str, usage: Usage, kernels: Mapping[str, Kernel], now: Now) -> None:
-        """An agent's samples. What it says of a kernel that is not with it is not believed."""
+    def take(self, agent_id: str, usage: Usage, kernels: Mapping[str, Kernel], now: Now) -> list[Kernel]:
+        """An agent's samples; returns the kernels that they are of. What it says of a kernel that is not with it is not
+        believed."""
+        taken = []
         gpus = {sample.uuid: sample for sample in usage.gpus}
         self._agents[agent_id] = _AgentUsage(now.boot, usage, gpus)
         at = iso(now.wall)
@@ -54,6 +58,9 @@ class UsageBook:
                 history = self._kernels.setdefault(sample.kernel_id, _KernelHistory(now.boot))
                 history.came_at = now.boot
                 history.samples.append(_joined(sample, gpus, at))
+                history.count += 1
+                taken.append(kernel)
+        return taken
 
     def forget(self, kernels: Mapping[str, Kernel]) -> None:
         """Drop the histories of all kernels but these."""
@@ -87,7 +94,19 @@ class UsageBook:
             "own_memory_bytes": sum(own) if own else None,
         }
 
-    def of_kernel(self, kernel: Kernel, now: Now) -> KernelUsage:
+    def count(self, kernel_id: str) -> int:
+        """How many samples of this kernel there have been, kept or not."""
+        history = self._kernels.get(kernel_id)
+        return 0 if history is None else history.count
+
+    def since(self, kernel: Kernel, count: int, now: Now) -> tuple[KernelUsage, int]:
+        """What has come after the first ``count`` samples, as far as it is kept, and how many there are now."""
+        history = self._kernels.get(kernel.id)
+        new = 0 if history is None else min(len(history.samples), history.count - count)
+        return self.of_kernel(kernel, now, newest=new), self.count(kernel.id)
+
+    def of_kernel(self, kernel: Kernel, now: Now, *, newest: int = KEPT_SAMPLES) -> KernelUsage:
+        """``newest``: how many samples at most."""
         history = self._kernels.get(kernel.id)
         live = history is not None and now.boot - history.came_at <= STALE_AFTER_MS
         return KernelUsage(
@@ -95,7 +114,9 @@ class UsageBook:
             live=live,
             reason="" if live else self._why_absent(kernel, now),
             host=self.host(kernel.agent_id, now) if kernel.agent_id is not None else None,
-            samples=[] if history is None else list(history.samples),
+            samples=[]
+            if history is None
+            else list(islice(history.samples, max(0, len(history.samples) - newest), None)),
         )
 
     def _fresh(self, agent_id: str, now: Now) -> _AgentUsage | None:

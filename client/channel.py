@@ -33,7 +33,7 @@ from ..wire.models import KernelView
 from ..wire.replay import GapInStream
 from ..wire.resumable import Listener as Listener
 from ..wire.resumable import Request, ResumableLink
-from ..wire.versions import PROTOCOL, check_compatible
+from ..wire.versions import PROTOCOL, WATCH_SINCE_MINOR, check_compatible
 from .address import BrokerAddress
 from .blob_transfer import BlobTransfers
 from .outgoing import Outgoing
@@ -69,6 +69,7 @@ class KernelChannel:
         self._connection: LinkConnection | None = None
         self._ack_timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._broker_minor = 0
         self.viewed_at = 0.0  # when the view came, monotonic seconds
 
     @property
@@ -120,6 +121,21 @@ class KernelChannel:
     async def set_budget(self, nanodollars: int | None) -> None:
         """What this kernel may cost altogether; None: no limit."""
         await self._request(link.BudgetRequest(request_id=new_id("request"), nanodollars=nanodollars))
+
+    async def keep(self, seconds: int) -> None:
+        """Hold the GPU for so much longer than idleness would.
+
+        Raises:
+            KernelReleased: there is none to hold.
+            IncompatibleVersion: the broker is too old to know of this.
+        """
+        if self._broker_minor < WATCH_SINCE_MINOR:
+            raise IncompatibleVersion("this broker is too old to keep a GPU longer; update perijove on its machine")
+        await self._request(link.KeepRequest(request_id=new_id("request"), seconds=seconds))
+
+    def watch(self, on: bool) -> None:
+        """Hear what the kernel and its GPUs do, once a second (``Listener.usage_received``), from now on or no more."""
+        self._link.watch(on)
 
     def report_local_activity(self, busy: bool) -> None:
         self._link.say(link.LocalActivity(busy=busy))
@@ -248,7 +264,8 @@ class KernelChannel:
         self._outgoing.reset()
         self._connection = connection
         self.viewed_at = time.monotonic()
-        self._link.opened(welcome.kernel)
+        self._broker_minor = welcome.protocol.minor
+        self._link.opened(welcome.kernel, can_watch=self._broker_minor >= WATCH_SINCE_MINOR)
 
     def _heard(self, message: str | bytes | bytearray) -> None:
         if isinstance(message, str):

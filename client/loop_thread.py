@@ -42,6 +42,10 @@ class LoopThread:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments, context=contextvars.Context())
 
+    def call_later(self, delay_s: float, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function on the loop, later. On the loop's own thread."""
+        self._loop.call_later(delay_s, function, *arguments, context=contextvars.Context())
+
     @property
     def is_current(self) -> bool:
         return threading.current_thread() is self._thread

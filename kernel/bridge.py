@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..wire.errors import AttachCancelled, PerijoveError
@@ -17,6 +17,7 @@ from ..wire.front.instructions import (
     Attach,
     CancelAttach,
     CancelCommands,
+    Fulfil,
     Instruction,
     Interrupt,
     Publish,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ..wire.front.answers import CommandAnswer
     from ..wire.front.front import Front
     from ..wire.models import KernelView
+    from ..wire.usage import KernelUsage
     from .hand_over import HandOver
     from .remote import Remote
 
@@ -104,6 +106,14 @@ class Bridge:
     def view_changed(self, view: KernelView) -> None:
         self._tell(self._front.view_changed, view)
 
+    def usage_received(self, usage: KernelUsage) -> None:
+        self._tell(self._front.usage_received, usage)
+
+    def show_panel(self) -> Mapping[str, Any]:
+        bundle, instructions = self._front.show_panel(self._loop.time())
+        self._carry_out(instructions)
+        return bundle
+
     def undeliverable(self) -> None:
         self._tell(self._front.undeliverable)
 
@@ -152,6 +162,8 @@ class Bridge:
                 case CancelCommands(token):
                     if (task := self._commands.get(token)) is not None:
                         task.cancel()
+                case Fulfil(wish):
+                    self._start(self._fulfil(wish))
                 case ShutDown(restart):
                     self._end(restart)
 
@@ -258,6 +270,19 @@ class Bridge:
             error = PerijoveError(f"the line failed by a mistake of Perijove's: {problem!r}")
         self._commands.pop(token, None)
         self._tell(self._front.commands_answered, token, answers, error)
+
+    async def _fulfil(self, asked: str) -> None:
+        from ..wire.panel.panel import Wish  # there is a panel, so it is loaded
+
+        error = ""
+        try:
+            await (await self.remote()).fulfil(Wish(asked))
+        except PerijoveError as problem:
+            error = str(problem)
+        except Exception as problem:
+            log.exception("a button of the panel: %s", asked)
+            error = f"that failed by a mistake of Perijove's: {problem!r}"
+        self._tell(self._front.wish_ended, Wish(asked), error)
 
     # the end ------------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,9 @@ class KernelSurroundings:
         async with await self._remote.broker() as broker:
             return await broker.bill(kernels=None if everything else self._remote.kernel_ids)
 
+    async def monitor(self) -> Mapping[str, Any]:
+        return await self._remote.monitor()
+
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)
 
@@ -87,6 +90,9 @@ class OwnKernel:
 
     async def restart(self, gpu: str | None) -> None:
         await self._remote.restart(gpu)
+
+    async def keep(self, seconds: int) -> None:
+        await self._remote.keep(seconds)
 
     async def set_budget(self, nanodollars: int | None) -> None:
         await self._remote.set_budget(nanodollars)

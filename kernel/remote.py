@@ -30,6 +30,8 @@ from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.jupyter_frames import JupyterFrame, encode_frame
 from ..wire.kernelspec_names import kernelspec_name
 from ..wire.models import KernelView
+from ..wire.panel.panel import KEEP_S, Wish
+from ..wire.usage import KernelUsage
 from .hand_over import HandOver
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,10 @@ class Follower(Protocol):
         """``taken`` is to be called when the message is with the front-ends, in order."""
 
     def view_changed(self, view: KernelView) -> None: ...
+    def usage_received(self, usage: KernelUsage) -> None: ...
+    def show_panel(self) -> Mapping[str, Any]:
+        """The MIME bundle that shows the kernel's panel, which is ready then."""
+
     def undeliverable(self) -> None: ...
     def messages_lost(self, count: int) -> None: ...
     def connection_changed(self, connected: bool) -> None: ...
@@ -78,6 +84,7 @@ class Remote:
         self._asked_for = 0  # by how many, right now
         self._generation = 0  # of processes: what one said is not acknowledged to the next
         self._untaken_bytes = 0
+        self._watched = False  # somebody looks at the panel
 
     # the kernel at the broker -------------------------------------------------------------------------------------
 
@@ -132,6 +139,7 @@ class Remote:
 
         channel = KernelChannel(find_again, self._kernel_id, self, __version__, session=self._session)
         self._channel = channel
+        channel.watch(self._watched)
         self._running = asyncio.create_task(channel.run())
         return channel
 
@@ -262,6 +270,27 @@ class Remote:
             await self._answered(self._channel.restart(gpu))
         self.gpu_spec = gpu or self.gpu_spec
 
+    async def keep(self, seconds: int) -> None:
+        """Hold the GPU so much longer than idleness would."""
+        await self._answered((await self.opened()).keep(seconds))
+
+    async def monitor(self) -> Mapping[str, Any]:
+        """Have the panel live from now on; the MIME bundle that shows it."""
+        channel = await self.opened()
+        self._watched = True
+        channel.watch(True)
+        return self._follower.show_panel()
+
+    async def fulfil(self, wish: Wish) -> None:
+        """Do what a button of the panel asks for; an interrupt is the front's own."""
+        match wish:
+            case Wish.RELEASE:
+                await self._answered((await self.opened()).release())
+            case Wish.KEEP:
+                await self.keep(KEEP_S)
+            case Wish.ATTACH:
+                await self.attach()
+
     async def set_budget(self, nanodollars: int | None) -> None:
         await self._answered((await self.opened()).set_budget(nanodollars))
 
@@ -296,6 +325,9 @@ class Remote:
 
     def state_changed(self, view: KernelView) -> None:
         self._follower.view_changed(view)
+
+    def usage_received(self, usage: KernelUsage) -> None:
+        self._follower.usage_received(usage)
 
     def incarnation_changed(self, view: KernelView) -> None:
         self._generation += 1

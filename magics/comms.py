@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from .messages import Document, Message, make_frame, new_header
 from .outputs import Outputs
-from .widget_mirror import WidgetMirrors
+from .widget_mirrors import WidgetMirrors
 
 log = logging.getLogger(__name__)
 

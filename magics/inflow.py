@@ -11,10 +11,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..wire.errors import PerijoveError
 from ..wire.jupyter_frames import JupyterFrame
 from ..wire.models import KernelView
+from ..wire.usage import KernelUsage
+
+if TYPE_CHECKING:
+    from ..widgets.notebook_panel import NotebookPanel
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Inflow:
         self._changed = threading.Condition()
         self._waiting = 0
         self._wake_idle_notebook = wake_idle_notebook
+        self.panel: NotebookPanel | None = None  # hears at once what needs no turn of the notebook's
 
     def take(self, timeout_s: float) -> Event | None:
         """The next event; waits at most ``timeout_s``. An interrupt (KeyboardInterrupt) gets through."""
@@ -109,7 +115,13 @@ class Inflow:
         self._put(FrameArrived(frame, seq, size_bytes))
 
     def state_changed(self, view: KernelView) -> None:
+        if self.panel is not None:
+            self.panel.view_changed(view)
         self._put(StateChanged(view))
+
+    def usage_received(self, usage: KernelUsage) -> None:
+        if self.panel is not None:
+            self.panel.usage_received(usage)
 
     def incarnation_changed(self, view: KernelView) -> None:
         self._put(IncarnationChanged(view))
@@ -121,6 +133,8 @@ class Inflow:
         self._put(MessagesLost(count))
 
     def connection_changed(self, connected: bool) -> None:
+        if self.panel is not None:
+            self.panel.connection_changed(connected)
         self._put(ConnectionChanged(connected))
 
     def failed(self, error: PerijoveError) -> None:

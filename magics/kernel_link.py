@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire.errors import KernelReleased
 from ..wire.models import KernelState, KernelView
+from ..wire.panel.panel import KEEP_S, Wish
 from ..wire.values.parcel import Parcel
 from .inflow import Inflow
 from .interrupts import DeferredInterrupts
@@ -18,6 +19,7 @@ from .parcel_link import described_buffers, get_large_buffers, large_bytes, put_
 
 if TYPE_CHECKING:
     from ..client.channel import KernelChannel
+    from ..widgets.notebook_panel import NotebookPanel
     from .notebook import Notebook
 
 TICK_S = 0.25
@@ -34,6 +36,7 @@ class KernelLink:
         self._spec = spec
         self._channel: KernelChannel | None = None
         self._untaken_bytes = 0
+        self._watched = False
 
     @property
     def is_open(self) -> bool:
@@ -77,7 +80,32 @@ class KernelLink:
     async def _opened(self) -> KernelChannel:
         if self._channel is None:
             self._channel = await self._notebook.open_channel(self._spec, self.inflow)
+            self._channel.watch(self._watched)
         return self._channel
+
+    def watch(self, panel: NotebookPanel) -> None:
+        """From now on ``panel`` hears what the kernel and its GPUs do."""
+        self.inflow.panel, self._watched = panel, True
+
+        def begin() -> None:
+            if self._channel is not None:
+                if self._channel.view is not None:
+                    panel.view_changed(self._channel.view)
+                self._channel.watch(True)
+
+        self._notebook.loop.call(begin)
+
+    async def fulfil(self, wish: Wish) -> None:
+        """Do what a button of the panel asks for. On the client's loop."""
+        match wish:
+            case Wish.RELEASE:
+                await self.channel.release()
+            case Wish.KEEP:
+                await self.channel.keep(KEEP_S)
+            case Wish.INTERRUPT:
+                self.send_interrupt()
+            case Wish.ATTACH:
+                await self.attach()
 
     def wait(self, coroutine: Any) -> Any:
         """The result of something on the client's loop; an interrupt cancels it."""

@@ -180,6 +180,12 @@ class Notebook:
         kernel = self.outputs.kernel
         return True if kernel is None else bool(kernel._allow_stdin)
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody looks at the running cell's output as it comes: not where a program runs the notebook, nor
+        where the cell is one inside another, whose output goes elsewhere."""
+        return self.outputs.kernel is not None and self.allows_stdin and self._depth <= 1
+
     def set_result(self, has_result: bool, value: Any) -> None:
         """Put the value behind the result that the display hook has shown: ``_``, ``_N`` and ``Out[N]``."""
         hook: Any = self.shell.displayhook

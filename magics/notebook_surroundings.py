@@ -42,6 +42,9 @@ class NotebookSurroundings:
         bill: Bill = self._notebook.ask_broker(lambda broker: broker.bill(kernels=ids))
         return bill
 
+    async def monitor(self) -> None:
+        self._latest().show_panel()
+
     async def get(self, names: Sequence[str]) -> None:
         self._latest().sync.fetch(_checked("get", names))
 
@@ -83,6 +86,9 @@ class NotebooksKernel:
 
     async def restart(self, gpu: str | None) -> None:
         self._kernel.restart()
+
+    async def keep(self, seconds: int) -> None:
+        self._kernel.keep(seconds)
 
     async def set_budget(self, nanodollars: int | None) -> None:
         self._kernel.set_budget(nanodollars)

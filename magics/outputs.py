@@ -38,6 +38,7 @@ class Outputs:
         self._shell = shell
         self.kernel: Any = getattr(shell, "kernel", None)
         self.published = 0  # since the local cell began
+        self.cleared = 0  # how often a cell has cleared its output
         self._written: Any = None  # the stream that was written to last, until it is flushed
 
     def publish(self, message: Message) -> None:
@@ -52,6 +53,7 @@ class Outputs:
             case "update_display_data":
                 self._display(content, update=True)
             case "clear_output":
+                self.cleared += 1
                 publisher: Any = self._shell.display_pub
                 publisher.clear_output(wait=bool(content.get("wait")))
             case "execute_result":

@@ -25,6 +25,7 @@ from ..wire.errors import (
 )
 from ..wire.models import KernelState, KernelView
 from ..wire.values.parcel import Parcel
+from .cell_panel import CellPanel
 from .cell_run import CellRun
 from .kernel_link import TICK_S, KernelLink
 from .relay import Relay
@@ -32,6 +33,7 @@ from .remote_errors import remote_error
 from .variables import VariableSync
 
 if TYPE_CHECKING:
+    from ..widgets.notebook_panel import NotebookPanel
     from .cell_options import CellOptions
     from .notebook import Notebook
 
@@ -52,6 +54,7 @@ class RemoteKernel:
         self._notebook = notebook
         self._link = KernelLink(notebook, spec)
         self._relay = Relay(notebook, self._link, self.sync)
+        self._panel = CellPanel(notebook.shell, notebook.outputs, self._make_panel)
 
     @property
     def view(self) -> KernelView | None:
@@ -114,11 +117,32 @@ class RemoteKernel:
         view = self.view
         if view is None:
             return "reaching the broker…"
+        self._panel.cell_goes_on()
         if view.state is KernelState.QUEUED:
             return view.queue_reason or f"waiting for {self.spec}…"
         if view.gpus is not None:
             return f"attaching {describe_gpus(view)} on {view.gpus.agent_name}…"
         return f"attaching {self.spec}…"
+
+    def show_panel(self) -> None:
+        """Show what the GPU does and costs, live, in the output of the running cell.
+
+        Raises:
+            UsageError: in a terminal.
+        """
+        self._panel.show()
+
+    def _make_panel(self) -> NotebookPanel:
+        from ..widgets.notebook_panel import NotebookPanel  # quick cells do without
+
+        panel = NotebookPanel(self._notebook.outputs.kernel, self.name, self._notebook.loop, self._link.fulfil)
+        self._link.watch(panel)
+        return panel
+
+    def keep(self, seconds: int) -> None:
+        """Hold the GPU so much longer than idleness would."""
+        self._link.wait(self._link.channel.keep(seconds))
+        self._relay.drain()
 
     def release(self, *, end: bool = False) -> None:
         """Give the GPU back now, keeping the variables where that is possible."""
@@ -156,6 +180,13 @@ class RemoteKernel:
 
     def run_cell(self, code: str, options: CellOptions) -> CellRun:
         """Run a cell over there as if it ran here: relays its output, brings its variables, raises its exception."""
+        self._panel.cell_begins(wanted=not options.quiet and self._notebook.is_watched)
+        try:
+            return self._run_cell(code, options)
+        finally:
+            self._panel.cell_ends()
+
+    def _run_cell(self, code: str, options: CellOptions) -> CellRun:
         self.last_run = None
         self._wait_for_abandoned()
         if options.budget_nanodollars is not None:
@@ -164,6 +195,7 @@ class RemoteKernel:
             self.attach()
             with self._relay.turn:
                 run = self._start(code, options)
+                self._panel.cell_runs()
                 self._relay.run = self.last_run = run
                 try:
                     self._relay_run(run)
@@ -204,6 +236,7 @@ class RemoteKernel:
             while not run.done and not run.abandoned:
                 self._relay.take_one(TICK_S)
                 self._watch(run)
+                self._panel.cell_goes_on()
 
     def _watch(self, run: CellRun) -> None:
         """What passes with time: the stop button, time-outs, a link that stays down, a GPU released under us."""

@@ -11,9 +11,11 @@ from pydantic import Field, TypeAdapter
 
 from .models import Document, KernelView
 from .money import MOST_BUDGET_NANODOLLARS
+from .usage import KernelUsage
 from .versions import ProtocolVersion
 
 MOST_SESSION_CHARACTERS = 128
+MOST_KEEP_S = 3600
 MOST_SPEC_CHARACTERS = 1000
 
 # client → broker -----------------------------------------------------------------------------------------------
@@ -73,6 +75,27 @@ class BudgetRequest(Document):
     nanodollars: int | None = Field(ge=0, le=MOST_BUDGET_NANODOLLARS)
 
 
+class KeepRequest(Document):
+    """Hold the GPU for so much longer than idleness would: from when it would go back, or from the end of what runs.
+
+    Presses add up, to an hour from now at most; a release ends it. A budget that is used up is stronger. Since 1.4.
+    """
+
+    type: Literal["keep"] = "keep"
+    request_id: str
+    seconds: int = Field(gt=0, le=MOST_KEEP_S)
+
+
+class Watch(Document):
+    """Whether the broker is to send ``usage`` on this link, once a second, while the kernel's agent reports it.
+
+    The first one holds the history that the broker has. Holds for this link only. Since 1.4.
+    """
+
+    type: Literal["watch"] = "watch"
+    on: bool
+
+
 class LocalActivity(Document):
     """The notebook runs cells of its own (Run All with a slow local cell): counts as activity, up to a limit."""
 
@@ -121,6 +144,14 @@ class Reply(Document):
     details: dict[str, Any] = Field(default_factory=dict)
 
 
+class UsageMessage(Document):
+    """What a kernel and its GPUs have done since the last one of these, for who watches. ``usage.samples``: the new
+    ones only, and the last few minutes in the first message of a link."""
+
+    type: Literal["usage"] = "usage"
+    usage: KernelUsage
+
+
 class Undeliverable(Document):
     """Envelopes for this incarnation cannot be delivered: it has ended, or holds no GPU at the moment."""
 
@@ -136,11 +167,15 @@ FromClient = Annotated[
     | ReleaseRequest
     | RestartRequest
     | BudgetRequest
+    | KeepRequest
+    | Watch
     | LocalActivity
     | Goodbye,
     Field(discriminator="type"),
 ]
-ToClient = Annotated[LinkWelcome | LinkRefused | State | Reply | Undeliverable, Field(discriminator="type")]
+ToClient = Annotated[
+    LinkWelcome | LinkRefused | State | Reply | UsageMessage | Undeliverable, Field(discriminator="type")
+]
 
 from_client: TypeAdapter[FromClient] = TypeAdapter(FromClient)
 to_client: TypeAdapter[ToClient] = TypeAdapter(ToClient)

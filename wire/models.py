@@ -65,6 +65,7 @@ class KernelView(Document):
     queue_reason: str = ""  # "waiting for H100: 2nd in line: 8 of 8 H100 in use"
     release_in_s: float | None = None  # counted from when this was sent; None while nothing is scheduled
     idle_timeout_s: float = 60.0  # how long it may be idle, as things are now
+    keep_extra_s: float = 0.0  # asked for while something runs: how much longer it is kept after that
     keeps_state: bool = True  # whether a release would keep the variables, as things are now
     saved_nanodollars: int = 0  # what releasing has saved this kernel so far
     notice: str = ""  # one plain sentence about a loss, until the next cell has said it

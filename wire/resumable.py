@@ -26,8 +26,9 @@ from .jupyter_frames import JupyterFrame, Part, decode_frame
 from .lanes import Lane
 from .models import KernelState, KernelView
 from .replay import Inbox, Outbox
+from .usage import KernelUsage
 
-Request = link.AttachRequest | link.ReleaseRequest | link.RestartRequest | link.BudgetRequest
+Request = link.AttachRequest | link.ReleaseRequest | link.RestartRequest | link.BudgetRequest | link.KeepRequest
 Put = Callable[[Lane, "bytes | link.FromClient"], None]
 OnReply = Callable[[link.Reply], None]
 
@@ -38,6 +39,7 @@ class Listener(Protocol):
     def frame_received(self, frame: JupyterFrame, seq: int, size_bytes: int) -> None: ...
     def state_changed(self, view: KernelView) -> None: ...
     def incarnation_changed(self, view: KernelView) -> None: ...
+    def usage_received(self, usage: KernelUsage) -> None: ...
     def undeliverable(self) -> None: ...
     def messages_lost(self, count: int) -> None: ...
     def connection_changed(self, connected: bool) -> None: ...
@@ -83,6 +85,8 @@ class ResumableLink:
         self._streams = _Streams()
         self._resumed = False
         self._requests: dict[str, tuple[Request, OnReply]] = {}
+        self._watches = False
+        self._can_watch = True
         self.is_open = False
         self.view: KernelView | None = None
 
@@ -93,14 +97,17 @@ class ResumableLink:
 
     # the connection -------------------------------------------------------------------------------------------
 
-    def opened(self, view: KernelView) -> None:
-        """A connection is there, and its welcome said this of the kernel."""
+    def opened(self, view: KernelView, *, can_watch: bool = True) -> None:
+        """A connection is there, and its welcome said this of the kernel. ``can_watch``: the broker knows ``watch``."""
         self._resumed = False
         self.is_open = True
+        self._can_watch = can_watch
         self._listener.connection_changed(True)
         for message, _ in list(self._requests.values()):
             self._put(Lane.CONTROL, message)
         self._view_changed(view)
+        if self._watches and can_watch:
+            self._put(Lane.CONTROL, link.Watch(on=True))
         if self._blobs is not None:
             self._blobs.reconnected()
 
@@ -129,6 +136,14 @@ class ResumableLink:
     def forget_request(self, request_id: str) -> None:
         """Its answer interests nobody any more. (To leave the queue, ``say`` a CancelRequest.)"""
         self._requests.pop(request_id, None)
+
+    def watch(self, on: bool) -> None:
+        """Have the broker say what the kernel and its GPUs do (``usage_received``), on this and later connections. From
+        a broker that does not know of this nothing comes."""
+        if on is not self._watches:
+            self._watches = on
+            if self._can_watch:
+                self.say(link.Watch(on=on))
 
     def say(self, message: link.FromClient) -> None:
         """Tell the broker something that needs no answer; lost when there is no connection."""
@@ -189,7 +204,7 @@ class ResumableLink:
 
     # what comes -----------------------------------------------------------------------------------------------
 
-    def text_received(self, message: link.State | link.Reply | link.Undeliverable) -> None:
+    def text_received(self, message: link.State | link.Reply | link.UsageMessage | link.Undeliverable) -> None:
         match message:
             case link.State():
                 self._view_changed(message.kernel)
@@ -197,6 +212,8 @@ class ResumableLink:
                 _, on_reply = self._requests.pop(message.request_id, (None, None))
                 if on_reply is not None:
                     on_reply(message)
+            case link.UsageMessage():
+                self._listener.usage_received(message.usage)
             case link.Undeliverable():
                 if self._incarnation is not None and message.incarnation == self._incarnation.hex():
                     self._resumed = False

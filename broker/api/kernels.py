@@ -13,7 +13,7 @@ from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
 from ...wire.kernelspec_names import ANY_GPU, LEGAL_NAME
-from ...wire.link import BudgetRequest, ReleaseRequest
+from ...wire.link import MOST_KEEP_S, BudgetRequest, KeepRequest, ReleaseRequest
 from ...wire.models import KernelState
 from ...wire.money import MOST_BUDGET_NANODOLLARS, NANODOLLARS_PER_DOLLAR, dollars_to_nanodollars
 from ...wire.usage import KernelUsage
@@ -58,6 +58,14 @@ class NewBudget(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dollars: Annotated[Decimal, Field(ge=0, le=MOST_BUDGET_NANODOLLARS // NANODOLLARS_PER_DOLLAR)] | None
+
+
+class MoreTime(BaseModel):
+    """How much longer than by idleness its GPU is to be kept, in seconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: Annotated[int, Field(gt=0, le=MOST_KEEP_S)]
 
 
 class TooManyKernels(BrokerError):
@@ -148,6 +156,14 @@ async def release_kernel(kernel_id: str, broker: TheBroker, identity: AsUser) ->
     kernel = _visible(broker, identity, kernel_id)
     if kernel.lease is not None or kernel.state is KernelState.QUEUED:
         broker.happen(ApiAsked(kernel.id, ReleaseRequest(request_id=_request_id())))
+    return kernel_document(broker, kernel)
+
+
+@router.post("/{kernel_id}/keep")
+async def keep_gpu(kernel_id: str, body: MoreTime, broker: TheBroker, identity: AsUser) -> dict[str, Any]:
+    """Do not give its GPU back by idleness for so much longer, up to an hour from now. Where it holds none: nothing."""
+    kernel = _visible(broker, identity, kernel_id)
+    broker.happen(ApiAsked(kernel.id, KeepRequest(request_id=_request_id(), seconds=body.seconds)))
     return kernel_document(broker, kernel)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ...wire.control import Limit
-from ...wire.errors import AttachCancelled
+from ...wire.errors import AttachCancelled, KernelReleased
 from ...wire.link import (
+    MOST_KEEP_S,
     AttachRequest,
     BudgetRequest,
     CancelRequest,
     FromClient,
     Goodbye,
+    KeepRequest,
     LinkWelcome,
     LocalActivity,
     ReleaseRequest,
@@ -19,11 +21,11 @@ from ...wire.models import KernelState
 from ...wire.versions import PROTOCOL
 from . import budget, respec
 from . import instructions as do
-from .clock import Now
+from .clock import BootMs, Now
 from .events import ClientLinkOpened, KernelCreated
 from .records import Kernel
 from .state import FleetState
-from .view import view_of
+from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
 
 MOST_REQUESTS = 100  # a client has a handful under way; more is a mistake, and memory is bounded
@@ -82,6 +84,8 @@ def client_said(state: FleetState, kernel: Kernel, message: FromClient, now: Now
             _restart(state, kernel, message, now)
         case BudgetRequest():
             _set_budget(state, kernel, message, now)
+        case KeepRequest():
+            _keep(state, kernel, message, now)
         case LocalActivity():
             kernel.local_busy_since = now.boot if message.busy else None
             if not message.busy and kernel.quiet_since is not None:
@@ -149,6 +153,25 @@ def _set_budget(state: FleetState, kernel: Kernel, message: BudgetRequest, now: 
         state.tell_agent(record.agent_id, limit)
     elif kernel.state is KernelState.QUEUED and (why := budget.refusal(kernel, now.boot)):
         leave_queue(state, kernel, budget.CODE, why)
+    state.reply(kernel, message.request_id)
+
+
+def _keep(state: FleetState, kernel: Kernel, message: KeepRequest, now: Now) -> None:
+    """An idle kernel's GPU goes back so much later; a busy one's so much later than it would after its cells."""
+    if kernel.lease is None or kernel.release_wish is not None:
+        what = "holds no GPU" if kernel.lease is None else "is giving its GPU back just now"
+        state.reply(kernel, message.request_id, KernelReleased.code, f"this kernel {what}, so there is nothing to keep")
+        return
+    if message.request_id == kernel.last_keep:  # asked again, as the answer was lost on the way
+        state.reply(kernel, message.request_id)
+        return
+    kernel.last_keep = message.request_id
+    keep_ms, most_ms = message.seconds * 1000, MOST_KEEP_S * 1000
+    if (deadline := idle_deadline(kernel, state.policy)) is not None:
+        kernel.kept_until = BootMs(min(deadline.at + keep_ms, max(deadline.at, now.boot + most_ms)))
+    else:
+        kernel.keep_extra_ms = min(kernel.keep_extra_ms + keep_ms, most_ms)
+    state.touch(kernel)
     state.reply(kernel, message.request_id)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...wire.control import FromAgent, Hello
 from ...wire.gpu_spec import GpuSpec
-from ...wire.link import BudgetRequest, FromClient, ReleaseRequest
+from ...wire.link import BudgetRequest, FromClient, KeepRequest, ReleaseRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class ApiAsked:
     """What a kernel's client may say, asked by somebody else who may: on the broker's page, say."""
 
     kernel_id: str
-    message: ReleaseRequest | BudgetRequest
+    message: ReleaseRequest | BudgetRequest | KeepRequest
 
 
 @dataclass(frozen=True, slots=True)

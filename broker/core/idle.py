@@ -22,6 +22,7 @@ class Activity:
     local_busy_since: BootMs | None = None  # the notebook runs cells of its own, by its own word
     away_since: BootMs | None = None  # the client's link is closed
     own_timeout_ms: int | None = None  # this kernel's user chose a timeout
+    kept_until: BootMs | None = None  # its user asked for the GPU to be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,15 @@ def release_deadline(activity: Activity, policy: Policy) -> Deadline | None:
     """When the kernel's GPU goes back if nothing happens; None while something runs on it."""
     if activity.quiet_since is None:
         return None
+    deadline = _by_time(activity, activity.quiet_since, policy)
+    if activity.kept_until is not None and activity.kept_until > deadline.at:
+        return Deadline(activity.kept_until, "idle, and kept for as long as was asked for")
+    return deadline
+
+
+def _by_time(activity: Activity, quiet_since: BootMs, policy: Policy) -> Deadline:
+    since = quiet_since
     timeout = idle_timeout_ms(activity, policy)
-    since = activity.quiet_since
     if activity.local_busy_since is not None:
         # Counts until it stops, at most up to the limit; then the ordinary timeout begins.
         since = BootMs(max(since, activity.local_busy_since + policy.local_activity_limit_ms))
@@ -50,7 +58,7 @@ def release_deadline(activity: Activity, policy: Policy) -> Deadline | None:
     if activity.away_since is None:
         return idle
     away = Deadline(
-        BootMs(max(activity.quiet_since, activity.away_since) + _away_ms(activity, policy)),
+        BootMs(max(quiet_since, activity.away_since) + _away_ms(activity, policy)),
         f"idle, and its notebook has been away for {_away_ms(activity, policy) / 1000:g} s",
     )
     return min(idle, away, key=lambda deadline: deadline.at)

@@ -144,6 +144,9 @@ class Kernel:
     last_refusal: str = ""
     binds_tried: int = 0
     queue_reason: str = ""
+    kept_until: BootMs | None = None  # the GPU does not go back by idleness before
+    keep_extra_ms: int = 0  # asked for while something ran: from its end on, beyond the idle timeout
+    last_keep: str = ""  # the id of that request: it counts once
 
     # for people
     notice: str = ""

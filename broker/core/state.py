@@ -14,6 +14,7 @@ from ...wire.link import Reply, ToClient
 from ...wire.models import Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
 from .clock import Now
+from .idle import idle_timeout_ms
 from .lease import Event, next_state
 from .meter import Durations, Meter, Phase
 from .policy import Policy
@@ -21,6 +22,7 @@ from .prices import PriceBook
 from .records import Agent, Kernel, Lease, LeaseRecord, Pending, Question
 from .shares import Shares
 from .timers import Timers
+from .view import activity_of
 
 GpuKey = tuple[str, str]
 REMEMBERED_CLOSED_LEASES = 10_000
@@ -169,6 +171,7 @@ class FleetState:
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.respec_wish = None
+        kernel.kept_until, kernel.keep_extra_ms = None, 0
         kernel.released_at = now.boot
         kernel.saving_per_ms = record.nanodollars_per_ms
         self.plan_needed = True
@@ -195,6 +198,11 @@ class FleetState:
             kernel.quiet_since = None
         elif kernel.quiet_since is None:
             kernel.quiet_since = now.boot
+            if kernel.keep_extra_ms:
+                kernel.kept_until = now.boot_in(
+                    idle_timeout_ms(activity_of(kernel), self.policy) + kernel.keep_extra_ms
+                )
+                kernel.keep_extra_ms = 0
         if kernel.lease is not None:
             kernel.lease.meter.turn(Phase.BUSY if busy else Phase.IDLE, now.boot)
         self.touch(kernel)

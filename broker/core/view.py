@@ -17,6 +17,7 @@ def activity_of(kernel: Kernel) -> Activity:
         local_busy_since=kernel.local_busy_since,
         away_since=kernel.away_since,
         own_timeout_ms=kernel.own_timeout_ms,
+        kept_until=kernel.kept_until,
     )
 
 
@@ -41,6 +42,7 @@ def view_of(kernel: Kernel, policy: Policy, now: BootMs) -> KernelView:
         queue_reason=kernel.queue_reason if kernel.state is KernelState.QUEUED else "",
         release_in_s=None if deadline is None else max(0, deadline.at - now) / 1000,
         idle_timeout_s=idle_timeout_ms(activity_of(kernel), policy) / 1000,
+        keep_extra_s=kernel.keep_extra_ms / 1000,
         keeps_state=kernel.keepable,
         saved_nanodollars=kernel.saved_at(now),
         notice=kernel.notice,

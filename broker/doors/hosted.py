@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,10 @@ from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
 from ...wire.models import Bill, KernelView
+from ...wire.panel.panel import KEEP_S, Wish
 from ...wire.replay import GapInStream
 from ...wire.resumable import ResumableLink
+from ...wire.usage import KernelUsage
 from ..api.documents import gpu_documents
 from ..core.events import ClientLinkClosed, ClientLinkOpened, ClientSaid, KernelDeleted
 from ..links.link import CLOSE_RESUME
@@ -195,6 +197,7 @@ class HostedKernel:
         if self._pump is not None:
             self._pump.cancel()
         self._broker.links.pop(inner.id, None)
+        self._broker.watchers.left(self.kernel_id, inner)
         self._broker.relay.client_link_closed(self.kernel_id, inner)
         self._link.closed(on_purpose=on_purpose)
         self._broker.happen(ClientLinkClosed(self.kernel_id, inner.id))
@@ -219,6 +222,8 @@ class HostedKernel:
             return
         if isinstance(message, bytes):
             self._inner.put(lane, message)
+        elif isinstance(message, messages.Watch):
+            self._broker.watch(self.kernel_id, self._inner, on=message.on)
         else:
             self._broker.happen(ClientSaid(self.kernel_id, self._inner.id, message))
 
@@ -277,6 +282,9 @@ class HostedKernel:
     def state_changed(self, view: KernelView) -> None:
         self._carry_out(self.front.view_changed(view, self._loop.time()))
 
+    def usage_received(self, usage: KernelUsage) -> None:
+        self._carry_out(self.front.usage_received(usage, self._loop.time()))
+
     def incarnation_changed(self, view: KernelView) -> None:
         self._generation += 1
 
@@ -315,6 +323,8 @@ class HostedKernel:
                 case do.CancelCommands(token):
                     if (task := self._commands.get(token)) is not None:
                         task.cancel()
+                case do.Fulfil(wish):
+                    self._start(self._fulfil(Wish(wish)))
                 case do.WakeUp(after_s):
                     if self._alarm is not None:
                         self._alarm.cancel()
@@ -398,6 +408,32 @@ class HostedKernel:
         if not self.ended:
             self._carry_out(self.front.commands_answered(token, answers, error, self._loop.time()))
             self._close_if_unused()
+
+    def monitor(self) -> Mapping[str, Any]:
+        """Have the panel live from now on; the MIME bundle that shows it."""
+        self.open_link()
+        self._link.watch(True)
+        bundle, instructions = self.front.show_panel(self._loop.time())
+        self._carry_out(instructions)
+        return bundle
+
+    async def _fulfil(self, wish: Wish) -> None:
+        """What a button of the panel asks for."""
+        request_id = new_id("request")
+        request: messages.ReleaseRequest | messages.KeepRequest | messages.AttachRequest
+        match wish:
+            case Wish.RELEASE:
+                request = messages.ReleaseRequest(request_id=request_id)
+            case Wish.KEEP:
+                request = messages.KeepRequest(request_id=request_id, seconds=KEEP_S)
+            case _:
+                request = messages.AttachRequest(request_id=request_id)
+        error = ""
+        try:
+            await self.ask(request)
+        except PerijoveError as problem:
+            error = str(problem)
+        self._carry_out(self.front.wish_ended(wish, error, self._loop.time()))
 
     # what the REST API asks ---------------------------------------------------------------------------------------
 

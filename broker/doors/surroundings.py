@@ -42,6 +42,9 @@ class HostedSurroundings:
     async def bill(self, *, everything: bool) -> Bill:
         return await self._hosted.bill(everything=everything)
 
+    async def monitor(self) -> Mapping[str, Any]:
+        return self._hosted.monitor()
+
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)
 
@@ -81,6 +84,9 @@ class _OwnKernel:
 
     async def restart(self, gpu: str | None) -> None:
         await self._hosted.ask(link.RestartRequest(request_id=new_id("request"), gpu=gpu))
+
+    async def keep(self, seconds: int) -> None:
+        await self._hosted.ask(link.KeepRequest(request_id=new_id("request"), seconds=seconds))
 
     async def set_budget(self, nanodollars: int | None) -> None:
         await self._hosted.ask(link.BudgetRequest(request_id=new_id("request"), nanodollars=nanodollars))

@@ -36,6 +36,7 @@ class Action(StrEnum):
     RESTART_KERNEL = "restart_kernel"
     END_KERNEL = "end_kernel"
     SET_BUDGET = "set_budget"
+    KEEP_GPU = "keep_gpu"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a word, not a token
 
 

@@ -32,7 +32,7 @@ async def run_agent_link(broker: Broker, link: Link, hello_text: str) -> None:
                 return
             said = from_agent.validate_json(message)
             if isinstance(said, Usage):
-                broker.usage.take(hello.agent_id, said, broker.fleet.kernels, broker.now())
+                broker.usage_came(hello.agent_id, said)
             else:
                 broker.happen(AgentSaid(hello.agent_id, link.id, said))
     except ValidationError:

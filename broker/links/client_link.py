@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from ...wire.errors import IncompatibleVersion, KernelNotFound, PerijoveError
-from ...wire.link import ClientHello, LinkRefused, from_client
+from ...wire.link import ClientHello, LinkRefused, Watch, from_client
 from ...wire.versions import check_compatible
 from ..broker import Broker
 from ..core.events import ClientLinkClosed, ClientLinkOpened, ClientSaid
@@ -34,14 +34,19 @@ async def run_client_link(broker: Broker, link: Link, kernel_id: str, hello: str
                     link.close_soon("a binary message that is no envelope")
                     return
                 await broker.relay.from_client(kernel_id, link, message)
+                continue
+            said = from_client.validate_json(message)
+            if isinstance(said, Watch):
+                broker.watch(kernel_id, link, on=said.on)
             else:
-                broker.happen(ClientSaid(kernel_id, link.id, from_client.validate_json(message)))
+                broker.happen(ClientSaid(kernel_id, link.id, said))
     except ValidationError:
         link.close_soon("a message that is not of the protocol")
     except LinkClosed:
         return
     finally:
         del broker.links[link.id]
+        broker.watchers.left(kernel_id, link)
         broker.relay.client_link_closed(kernel_id, link)
         broker.happen(ClientLinkClosed(kernel_id, link.id))
 

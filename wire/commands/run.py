@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import PerijoveError, UsageError
 from ..front.answers import CommandAnswer
 from ..gpu_spec import parse_gpu_spec
+from ..link import MOST_KEEP_S
 from ..states import KernelState
 from .budget import budget_text, left_text, read_amount
 from .cells import command_text
 from .describing import describe_gpus, release_text
-from .status import HEADINGS, status_row
+from .status import HEADINGS, status_row, told_of
 from .surroundings import CommandedKernel, Surroundings
 from .tables import Table, bill_table, gpu_table
 
@@ -21,6 +23,8 @@ NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
 %gpu list            the GPUs there are, free and busy, and their prices
 %gpu attach SPEC     have the GPU now, so that the next %%gpu cell starts at once
 %gpu release         give it back now; variables are kept where that is possible
+%gpu keep 10         do not release it by itself for so many minutes more
+%gpu monitor         what it does and costs, live: a panel with charts and buttons
 %gpu interrupt       interrupt what runs over there
 %gpu restart         a new process over there; its variables are gone
 %gpu bill            what this notebook has cost
@@ -34,24 +38,30 @@ KERNEL_HELP = """%gpu                 what this kernel does
 %gpu attach          have the GPU now, so that the next cell starts at once
 %gpu attach SPEC     another GPU from now on: H100, H100:2, H100|A100, 40GB, any, cpu
 %gpu release         give it back now; variables are kept where that is possible
+%gpu keep 10         do not release it by itself for so many minutes more
+%gpu monitor         what it does and costs, live: a panel with charts and buttons
 %gpu restart         a new process; all variables are gone. `%gpu restart SPEC`: on another GPU
 %gpu bill            what this kernel has cost; `%gpu bill --all` everything of yours
 %gpu budget 5.00     what this kernel may cost altogether; `none` for no limit, nothing to see what is left
 %gpu help            this text
 Cells attach the GPU by themselves; cells of only such lines need none.
 """
-LATER = ("env", "monitor", "replay")
+KEEP_MINUTES = 10
+LATER = ("env", "replay")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``text`` is printed; ``table`` is the line's value."""
+    """``text`` is printed; ``table`` is the line's value, or ``bundle``, by MIME type."""
 
     text: str = ""
     table: Table | None = None
+    bundle: Mapping[str, Any] | None = None
 
     @property
     def answer(self) -> CommandAnswer:
+        if self.bundle is not None:
+            return CommandAnswer(self.text, self.bundle)
         if self.table is None:
             return CommandAnswer(self.text)
         return CommandAnswer(self.text, {"text/plain": repr(self.table), "text/html": self.table._repr_html_()})
@@ -160,6 +170,31 @@ async def _budget(here: Surroundings, arguments: list[str]) -> Outcome:
     return Outcome(budget_text(kernel.name, kernel.view, kernel.view_age_s) + "\n")
 
 
+async def _keep(here: Surroundings, arguments: list[str]) -> Outcome:
+    kernel = _one_kernel(here, "keep")
+    if len(arguments) > 1:
+        raise UsageError("%gpu keep takes one number of minutes, like %gpu keep 10")
+    await kernel.keep(_seconds(arguments[0] if arguments else str(KEEP_MINUTES)))
+    return Outcome(f"{kernel.name}: {told_of(kernel.view, kernel.view_age_s) if kernel.view is not None else 'kept'}\n")
+
+
+def _seconds(minutes: str) -> int:
+    try:
+        seconds = round(float(minutes) * 60)
+    except (ValueError, OverflowError):
+        seconds = 0
+    if not 0 < seconds <= MOST_KEEP_S:
+        raise UsageError(f"%gpu keep takes up to {MOST_KEEP_S // 60} minutes, like %gpu keep 10, and not {minutes!r}")
+    return seconds
+
+
+async def _monitor(here: Surroundings, arguments: list[str]) -> Outcome:
+    _one_kernel(here, "monitor")
+    if arguments:
+        raise UsageError("%gpu monitor takes nothing: it shows the kernel that was used last")
+    return Outcome(bundle=await here.monitor())
+
+
 async def _get(here: Surroundings, arguments: list[str]) -> Outcome:
     _one_kernel(here, "get")
     await here.get(arguments)
@@ -201,6 +236,8 @@ COMMANDS: dict[str, Command] = {
     "restart": _restart,
     "bill": _bill,
     "budget": _budget,
+    "keep": _keep,
+    "monitor": _monitor,
     "get": _get,
     "put": _put,
     "help": _help,

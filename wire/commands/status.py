@@ -19,15 +19,19 @@ def status_row(view: KernelView | None, age_s: float, budget_left: str) -> list[
         cost = format_dollars(lease.cost_nanodollars + since)
     if cost and view.gpus is not None and view.gpus.simulated:
         cost += " simulated"
-    told = {
+    told = "; ".join(part for part in (told_of(view, age_s), budget_left) if part)
+    agent = view.gpus.agent_name if view.gpus is not None else ""
+    return [view.state.value, describe_gpus(view), agent, cost, told]
+
+
+def told_of(view: KernelView, age_s: float) -> str:
+    """A kernel's state in a few words; empty where its name says it all."""
+    return {
         KernelState.QUEUED: view.queue_reason,
         KernelState.ATTACHED: "busy" if view.busy else _countdown(view, age_s),
         KernelState.SUSPENDED: "GPU released, variables kept; not billed",
         KernelState.DETACHED: view.notice or "not billed",
     }.get(view.state, "")
-    told = "; ".join(part for part in (told, budget_left) if part)
-    agent = view.gpus.agent_name if view.gpus is not None else ""
-    return [view.state.value, describe_gpus(view), agent, cost, told]
 
 
 def _countdown(view: KernelView, age_s: float) -> str:

@@ -31,6 +31,7 @@ class CommandedKernel(Protocol):
     async def release(self) -> None: ...
     async def interrupt(self) -> None: ...
     async def restart(self, gpu: str | None) -> None: ...
+    async def keep(self, seconds: int) -> None: ...
     async def set_budget(self, nanodollars: int | None) -> None: ...
 
 
@@ -55,6 +56,9 @@ class Surroundings(Protocol):
 
     async def bill(self, *, everything: bool) -> Bill:
         """Of this notebook, or of all that is the user's."""
+
+    async def monitor(self) -> Mapping[str, Any] | None:
+        """Have the panel of the kernel used last ready; the MIME bundle that shows it, or None: it is shown already."""
 
     async def get(self, names: Sequence[str]) -> None:
         """Bring variables here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +12,4 @@ class CommandAnswer:
     """``text`` is printed on stdout; ``data`` is a MIME bundle, shown as the cell's result. Either may be empty."""
 
     text: str = ""
-    data: Mapping[str, str] | None = None
+    data: Mapping[str, Any] | None = None

@@ -6,9 +6,9 @@ Sections follow the way of a message: from front-ends, from the process, and wha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AttachCancelled, BudgetExhausted, KernelDied, PerijoveError
 from ..jupyter_frames import JupyterFrame
@@ -18,9 +18,10 @@ from . import released
 from .answers import CommandAnswer
 from .cell_queue import CellQueue
 from .comms import Comms
-from .instructions import Client, Instruction, Interrupt, Publish, RunCommands, ShutDown, ToProcess, WakeUp
+from .instructions import Client, Fulfil, Instruction, Interrupt, Publish, RunCommands, ShutDown, ToProcess, WakeUp
 from .messages import Document, Writer, document, id_of, packed, type_of, utc_timestamp
 from .numbers import CellNumbers
+from .panel import FrontPanel
 from .requests import Outstanding, Request, read_request
 from .routes import Route, route_of
 from .saying import Saying, error_content
@@ -30,6 +31,8 @@ from .waiting import ContactLine, WaitingLine
 
 if TYPE_CHECKING:
     from ..models import KernelView
+    from ..panel.panel import Wish
+    from ..usage import KernelUsage
 
 BUDGET = "budget"
 
@@ -64,6 +67,7 @@ class Front:
         self._setup = SetupCells()
         self._comms = Comms()
         self._subshells = Subshells()
+        self._panel = FrontPanel(self._saying, new_id, timestamp)
         self._making: dict[str, str] = {}  # our subshells by the requests that have the process make them
         self._questions: dict[str, bytes] = {}  # headers of the process's questions, by the commands they ask for
         self._view: KernelView | None = None
@@ -96,6 +100,8 @@ class Front:
                 self._take_cell(request, now_s)
             case Route.PROCESS:
                 self._pass_or_answer(request)
+            case Route.COMM if self._panel.owns(request, attached=self.attached):
+                self._take_panels(request, now_s)
             case Route.COMM:
                 self._take_comm(request)
             case Route.QUESTION if self.attached:
@@ -233,7 +239,8 @@ class Front:
 
     def _answer_released(self, request: Request) -> None:
         content = document(request.frame.content)
-        answer = released.answer(request.type, content, self._comms.targets) or released.no_answer(request.type)
+        comms = {**self._comms.targets, **self._panel.targets}
+        answer = released.answer(request.type, content, comms) or released.no_answer(request.type)
         self._answer(request, *answer)
 
     def _take_comm(self, request: Request) -> None:
@@ -246,6 +253,16 @@ class Front:
             self._saying.begin(request)
             self._saying.publish("comm_close", content, request.frame.header)
         self._answer(request, "", {})
+
+    def _take_panels(self, request: Request, now_s: float) -> None:
+        wish = self._panel.take(request, now_s)
+        if wish == "interrupt":
+            self._queue.interrupt(now_s)
+            if self._outstanding.cells:
+                self._interrupt_process()
+            self._panel.wish_ended(wish, "", now_s)
+        elif wish is not None:
+            self._saying.do(Fulfil(wish))
 
     # the process --------------------------------------------------------------------------------------------------
 
@@ -273,6 +290,8 @@ class Front:
                 return
             case "comm_open" | "comm_close":
                 self._comms.seen(msg_type, document(frame.content))
+            case "comm_msg":
+                frame = self._panel.all_states(frame, now_s)
             case "error":
                 frame = self._error_told(frame)
         if not self._outstanding.is_unseen(frame.parent_header):
@@ -302,6 +321,8 @@ class Front:
             self._subshell_made(self._making.pop(request.id), document(frame.content))
         if request.is_cell:
             frame = self._cell_replied(request, frame)
+        elif request.type == "comm_info_request":
+            frame = self._panel.all_comms(request, frame)
         if not request.replied:
             request.replied = True
             self._saying.pass_on(request, frame)
@@ -373,6 +394,24 @@ class Front:
             self._saying.do(ToProcess(reply))
         return self._all_done(now_s)
 
+    # the panel ----------------------------------------------------------------------------------------------------
+
+    def show_panel(self, now_s: float) -> tuple[Mapping[str, Any], list[Instruction]]:
+        """``%gpu monitor``: the MIME bundle that shows the panel, and what is to be done before that is shown."""
+        asking = self._queue.first or next(iter(self._outstanding.cells), None)
+        bundle = self._panel.show(asking.frame.header if asking is not None else b"{}", self._view, now_s)
+        return bundle, self._all_done(now_s)
+
+    def usage_received(self, usage: KernelUsage, now_s: float) -> list[Instruction]:
+        """What the kernel and its GPUs do."""
+        self._panel.usage_received(usage, now_s)
+        return self._all_done(now_s)
+
+    def wish_ended(self, wish: Wish, error: str, now_s: float) -> list[Instruction]:
+        """What a button asked for is done (``error`` is empty), or why not."""
+        self._panel.wish_ended(wish, error, now_s)
+        return self._all_done(now_s)
+
     # the broker ---------------------------------------------------------------------------------------------------
 
     def view_changed(self, view: KernelView, now_s: float) -> list[Instruction]:
@@ -394,6 +433,7 @@ class Front:
         elif view.state is KernelState.SUSPENDED:
             self._turned_away()
         self._warn(view)
+        self._panel.view_changed(view, now_s)
         self._queue.advance(now_s)
         self._ask_again(now_s)
         return self._all_done(now_s)
@@ -559,6 +599,7 @@ class Front:
             self._contact.found(now_s)
         else:
             self._contact.lost(now_s)
+        self._panel.connection_changed(connected, now_s)
         return self._all_done(now_s)
 
     # time ---------------------------------------------------------------------------------------------------------
@@ -568,11 +609,12 @@ class Front:
         self._wake_at = None
         self._waiting.tick(self._view, now_s)
         self._contact.tick(next(iter(self._outstanding.cells), None), now_s)
+        self._panel.tick(now_s)
         return self._all_done(now_s)
 
     def _all_done(self, now_s: float) -> list[Instruction]:
         """What is to be done, and when to be called next."""
-        dues = [due for due in (self._waiting.due_at, self._contact.due_at) if due is not None]
+        dues = [due for due in (self._waiting.due_at, self._contact.due_at, self._panel.due_at) if due is not None]
         if dues and (self._wake_at is None or min(dues) < self._wake_at):
             self._wake_at = min(dues)
             self._saying.do(WakeUp(max(0.0, self._wake_at - now_s)))

@@ -69,6 +69,14 @@ class CancelCommands:
 
 
 @dataclass(frozen=True, slots=True)
+class Fulfil:
+    """Do what a button of the panel asks for (:class:`~..panel.panel.Wish`, but an interrupt); ``wish_ended`` tells
+    what came of it."""
+
+    wish: str
+
+
+@dataclass(frozen=True, slots=True)
 class WakeUp:
     """Call ``tick`` when so many seconds have passed; an earlier wish for that is void."""
 
@@ -91,6 +99,7 @@ Instruction = (
     | CancelAttach
     | RunCommands
     | CancelCommands
+    | Fulfil
     | WakeUp
     | ShutDown
 )

@@ -1,0 +1,85 @@
+"""The panel in JupyterLab: it comes by itself below a cell that takes long, tells the truth, and its buttons work.
+
+``PERIJOVE_PICTURES=1`` takes the pictures in ``docs/images`` anew; look at them before they are committed.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import Locator
+
+from .conftest import NewNotebook
+from .gpu_kernel import kernels_with_a_gpu
+from .lab import Notebook, role
+from .server import JupyterLabServer
+
+pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
+
+LOAD = "%load_ext perijove"
+# A simulated device follows its kernel's CPU, so the cell keeps one busy.
+WORK = """%%gpu H100
+import time
+end = time.monotonic() + {seconds}
+while time.monotonic() < end:
+    sum(range(100_000))
+print("worked")
+"""
+
+
+async def panel_of(notebook: Notebook, index: int) -> Locator:
+    panel = (await notebook.locate(index)).locator(".perijove-panel").last
+    await panel.wait_for()
+    return panel
+
+
+def button(panel: Locator, name: str) -> Locator:
+    return panel.get_by_role("button", name=name, exact=True)
+
+
+async def test_a_long_cell_shows_what_its_gpu_does_and_costs(new_notebook: NewNotebook) -> None:
+    notebook = await new_notebook("panel-long", [LOAD, WORK.format(seconds=8)])
+    await notebook.run(0)
+    running = notebook.start(1)
+    panel = await panel_of(notebook, 1)
+    await panel.get_by_text("H100 on", exact=False).first.wait_for()
+    await panel.get_by_text("simulated", exact=True).wait_for()
+    await panel.locator(".state", has_text=re.compile("^busy$")).wait_for()
+    await panel.locator("figcaption", has_text=re.compile(r"GPU\d+ %")).wait_for()
+    await panel.locator(".price", has_text=re.compile(r"\$\d+\.\d{4} simulated")).wait_for()
+    before = await panel.locator(".price strong").inner_text()
+    await notebook.wait_until(1, "(cell, before) => cell.querySelector('.price strong').textContent !== before", before)
+    await running
+    await panel.locator(".state", has_text=re.compile(r"^idle, released in \d+ s, variables kept$")).wait_for()
+    outputs = await notebook.outputs(1)
+    assert [role(output) for output in outputs if role(output) in ("panel", "status")] == ["panel", "status"]
+    kept = next(output for output in outputs if role(output) == "panel")["data"]["text/plain"]
+    assert "simulated" in kept
+    assert re.search(r"idle, released in .* as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "".join(kept))
+
+
+async def test_interrupt_keep_and_release(new_notebook: NewNotebook, jupyterlab: JupyterLabServer) -> None:
+    notebook = await new_notebook("panel-buttons", [LOAD, WORK.format(seconds=60)])
+    await notebook.run(0)
+    running = notebook.start(1)
+    panel = await panel_of(notebook, 1)
+    interrupt = button(panel, "Interrupt")
+    await notebook.wait_until(1, "(cell) => !cell.querySelector('.perijove-panel button:disabled')", None)
+    await interrupt.click()
+    await running
+    assert "KeyboardInterrupt" in await notebook.text(1)
+
+    panel = await panel_of(notebook, 1)
+    await button(panel, "Keep 10 min more").click()
+    await panel.locator(".state", has_text=re.compile(r"released in 1\d min")).wait_for()
+    assert kernels_with_a_gpu(jupyterlab) == 1
+
+    await button(panel, "Release now").click()
+    await panel.locator(".state", has_text="released, variables kept").wait_for()
+    await panel.get_by_text("not billed now").wait_for()
+    assert kernels_with_a_gpu(jupyterlab) == 0
+
+    await button(panel, "Resume").click()
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    assert kernels_with_a_gpu(jupyterlab) == 1
