@@ -16,9 +16,9 @@ const views = new Map(); // model → its views on this page, oldest first
 
 // figures -------------------------------------------------------------------------------------------------------------
 
-function dollars(nanodollars) {
+function dollars(nanodollars, fine = 4) {
   if (nanodollars > 0 && nanodollars < 100_000) return "<$0.0001";
-  const places = nanodollars >= 10e9 ? 2 : 4;
+  const places = nanodollars >= 10e9 ? 2 : fine;
   return `$${(nanodollars / 1e9).toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places })}`;
 }
 
@@ -195,7 +195,8 @@ class View {
     this.drawGpus(now);
     this.drawButtons(now);
     say(this.lines.told, now.state === "queued" ? now.queue_reason : now.notice || "");
-    say(this.lines.warning, now.budget_warning || "");
+    const usedUp = (now.budgets ?? []).some((budget) => budget.spent >= budget.limit);
+    say(this.lines.warning, usedUp ? "The budget is used up: `%gpu budget` says which, and how to raise it." : now.budget_warning || "");
     say(this.said, now.said || "");
     this.drawAsOf(now);
   }
@@ -230,7 +231,7 @@ class View {
     if (!money) return say(this.cost, "");
     const more = money.per_s * age;
     say(this.cost, dollars(money.spent + more) + (money.simulated ? (money.mixed ? " partly simulated" : " simulated") : ""));
-    say(this.rate, money.per_s ? `${dollars(money.per_s * 3600)}/h` : "not billed now");
+    say(this.rate, money.per_s ? `${dollars(money.per_s * 3600, 2)}/h` : "not billed now");
     const times = { starting: money.starting_ms, busy: money.busy_ms, idle: money.idle_ms };
     times[now.state === "starting" ? "starting" : now.busy ? "busy" : "idle"] += money.per_s ? age * 1000 : 0;
     const parts = money.per_s ? Object.entries(times).filter(([, ms]) => ms >= 500).map(([name, ms]) => `${name} ${duration(ms / 1000)}`) : [];

@@ -83,3 +83,63 @@ async def test_interrupt_keep_and_release(new_notebook: NewNotebook, jupyterlab:
     await button(panel, "Resume").click()
     await panel.locator(".state", has_text="idle, released in").wait_for()
     assert kernels_with_a_gpu(jupyterlab) == 1
+
+
+async def test_releasing_under_a_cell_is_asked_about_first(new_notebook: NewNotebook) -> None:
+    notebook = await new_notebook("panel-sure", [LOAD, WORK.format(seconds=60)])
+    await notebook.run(0)
+    running = notebook.start(1)
+    panel = await panel_of(notebook, 1)
+    await panel.locator(".state", has_text=re.compile("^busy$")).wait_for()
+    await button(panel, "Release now").press("Enter")
+    await panel.get_by_text("Release? Then the cell is stopped.").wait_for()
+    await button(panel, "No").press("Enter")
+    await panel.locator(".state", has_text=re.compile("^busy$")).wait_for()
+    await button(panel, "Release now").press("Enter")
+    await button(panel, "Yes, release").press("Enter")
+    await running
+    await panel.locator(".state", has_text="released").wait_for()
+    assert "worked" not in await notebook.text(1)
+
+
+async def test_it_lives_on_in_a_page_that_was_reloaded(new_notebook: NewNotebook) -> None:
+    notebook = await new_notebook("panel-reload", [LOAD, "%%gpu H100\nx = 1", "%gpu monitor"])
+    await notebook.run(0, 1, 2)
+    panel = await panel_of(notebook, 2)
+    await panel.locator("figcaption", has_text="Memory").wait_for()
+    await notebook.save()
+    await notebook.lab.reload()
+    panel = await panel_of(notebook, 2)
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    await button(panel, "Release now").click()
+    await panel.locator(".state", has_text="released, variables kept").wait_for()
+
+
+@pytest.mark.parametrize("reloaded", ["attached", "released"])
+async def test_the_gpu_kernels_own_panel(new_notebook: NewNotebook, reloaded: str) -> None:
+    notebook = await new_notebook(
+        f"panel-kernel-{reloaded}",
+        ["import ipywidgets\nipywidgets.IntSlider(value=4)", "%gpu monitor", "import time\ntime.sleep(60)"],
+        kernel="perijove-h100",
+    )
+    await notebook.run(0, 1)
+    panel = await panel_of(notebook, 1)
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    await panel.locator("figcaption", has_text="Power").wait_for()
+    running = notebook.start(2)
+    await panel.locator(".state", has_text=re.compile("^busy$")).wait_for()
+    await button(panel, "Interrupt").click()
+    await running
+    assert "KeyboardInterrupt" in await notebook.text(2)
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    if reloaded == "released":
+        await button(panel, "Release now").click()
+        await panel.locator(".state", has_text="released, variables kept").wait_for()
+    await notebook.save()
+    await notebook.lab.reload()
+    panel = await panel_of(notebook, 1)
+    if reloaded == "released":
+        await button(panel, "Resume").click()
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    await button(panel, "Keep 10 min more").click()
+    await panel.locator(".state", has_text=re.compile(r"released in 1\d min")).wait_for()

@@ -124,6 +124,11 @@ class EveryOrder(RuleBasedStateMachine):
         if client and client.kernel_id not in self.budgets:
             client.ask(link.BudgetRequest, nanodollars=budget)
 
+    @rule(choice=index, seconds=st.sampled_from([1, 600]))
+    def keep(self, choice: int, seconds: int) -> None:
+        if client := self._client(choice):
+            client.ask(link.KeepRequest, seconds=seconds)
+
     @rule(choice=index, busy=st.booleans())
     def local_activity(self, choice: int, busy: bool) -> None:
         if client := self._client(choice):

@@ -38,6 +38,9 @@ class PlayedKernel:
     async def restart(self, gpu: str | None) -> None:
         self._said.append(("restart", self.name, gpu))
 
+    async def keep(self, seconds: int) -> None:
+        self._said.append(("keep", self.name, seconds))
+
     async def set_budget(self, nanodollars: int | None) -> None:
         self._said.append(("budget", self.name, nanodollars))
 
@@ -69,6 +72,10 @@ class Played:
     async def bill(self, *, everything: bool) -> Bill:
         self.said.append(("bill", everything))
         return Bill(total_nanodollars=0, simulated_nanodollars=0, leases=[])
+
+    async def monitor(self) -> dict[str, Any]:
+        self.said.append("monitor")
+        return {"text/plain": "H100 · as of now"}
 
     async def get(self, names: Sequence[str]) -> None:
         self.said.append(("get", list(names)))
@@ -102,6 +109,20 @@ def gpu_kernel() -> Played:
 
 def run(line: str, here: Played) -> Outcome:
     return asyncio.run(run_command(line, here))
+
+
+@pytest.mark.parametrize(("line", "seconds"), [("keep", 600), ("keep 5", 300), ("keep 0.5", 30)])
+def test_keeping_counts_minutes(line: str, seconds: int) -> None:
+    here = gpu_kernel()
+    run(line, here)
+    assert here.said == [("keep", "this kernel", seconds)]
+
+
+def test_monitor_is_shown_as_the_lines_result() -> None:
+    here = gpu_kernel()
+    assert run("monitor", here).answer.data == {"text/plain": "H100 · as of now"}
+    with pytest.raises(UsageError, match="nothing has run remotely yet"):
+        run("monitor", notebook())
 
 
 def test_nothing_behind_it_is_the_status() -> None:
@@ -212,7 +233,13 @@ def test_a_comment_and_a_semicolon_are_no_arguments(line: str) -> None:
     ("line", "words"),
     [
         ("nonsense", "no command 'nonsense'; see %gpu help"),
-        ("monitor", "not available in this version"),
+        ("replay", "not available in this version"),
+        ("monitor H100", "takes nothing"),
+        ("keep 10 20", "takes one number of minutes"),
+        ("keep long", "up to 60 minutes, like %gpu keep 10, and not 'long'"),
+        ("keep 61", "up to 60 minutes"),
+        ("keep 0", "up to 60 minutes"),
+        ("keep nan", "up to 60 minutes"),
         ("get 'a", "cannot be read"),
         ("attach H100 A100", "takes one GPU spec"),
         ("bill all", "%gpu bill --all"),

@@ -17,6 +17,7 @@ from perijove.wire.front.front import Front, FrontSettings
 from perijove.wire.front.messages import Writer, document, id_of, packed, type_of
 from perijove.wire.jupyter_frames import JupyterFrame
 from perijove.wire.models import GrantedGpus, KernelState, KernelView
+from perijove.wire.panel.panel import Wish
 
 SESSION = "kernel-session"
 GPUS = GrantedGpus(model="H100", count=1, simulated=True, uuids=["SIM-1"], agent_id="a", agent_name="host-a")
@@ -62,6 +63,7 @@ class World:
         self.interrupts: list[JupyterFrame] = []
         self.named: dict[str, set[str]] = {}  # the messages that an interrupt was sent after
         self.shut_down: bool | None = None
+        self.wishes: list[Wish] = []
         self.process: Process | None = None
         self.spec = "H100"
         self.state = KernelState.DETACHED
@@ -282,6 +284,8 @@ class World:
                     self.commands[token] = lines
                 case do.CancelCommands(token):
                     self.cancelled_commands.append(token)
+                case do.Fulfil(wish):
+                    self.wishes.append(Wish(wish))
                 case do.WakeUp(after_s):
                     self.wake_at = self.now_s + after_s
                 case do.ShutDown(restart):

@@ -9,7 +9,7 @@ import ipywidgets
 import pytest
 from ipywidgets.widgets import widget
 from perijove.magics.messages import Message
-from perijove.magics.widget_mirror import WidgetMirrors
+from perijove.magics.widget_mirrors import WidgetMirrors
 
 SLIDER = {
     "_model_name": "IntSliderModel",

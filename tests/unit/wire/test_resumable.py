@@ -22,6 +22,7 @@ from perijove.wire.lanes import Lane
 from perijove.wire.models import KernelState, KernelView
 from perijove.wire.replay import GapInStream
 from perijove.wire.resumable import ResumableLink
+from perijove.wire.usage import KernelUsage
 
 ME = b"i" * 16
 OTHER = b"o" * 16
@@ -56,6 +57,9 @@ class Reader:
 
     def incarnation_changed(self, view: KernelView) -> None:
         self.events.append("incarnation")
+
+    def usage_received(self, usage: KernelUsage) -> None:
+        self.events.append(f"usage {len(usage.samples)}")
 
     def undeliverable(self) -> None:
         self.events.append("undeliverable")
@@ -291,3 +295,34 @@ def test_a_link_that_failed_answers_what_was_asked(wire: Wire) -> None:
     wire.link.request(link.AttachRequest(request_id="r"), replies.append)
     wire.link.failed(KernelNotFound("it is gone"))
     assert [(reply.code, reply.message) for reply in replies] == [(KernelNotFound.code, "it is gone")]
+
+
+# watching ---------------------------------------------------------------------------------------------------------
+
+
+def test_who_watches_says_so_on_every_connection_and_hears_what_comes() -> None:
+    put: list[object] = []
+    reader = Reader()
+    watched = ResumableLink(lambda lane, message: put.append(message), reader)
+    watched.watch(True)
+    assert not put, "there is no connection yet"
+    for _ in range(2):
+        watched.opened(view())
+        assert put.count(link.Watch(on=True)) == 1
+        put.clear()
+        watched.closed()
+    watched.opened(view())
+    watched.text_received(link.UsageMessage(usage=KernelUsage(kernel_id="k", live=True, samples=[])))
+    assert reader.events[-1] == "usage 0"
+    watched.watch(False)
+    assert put[-1] == link.Watch(on=False)
+
+
+def test_a_broker_that_does_not_know_of_it_is_not_asked() -> None:
+    put: list[object] = []
+    watched = ResumableLink(lambda lane, message: put.append(message), Reader())
+    watched.opened(view(), can_watch=False)
+    watched.watch(True)
+    watched.closed()
+    watched.opened(view(), can_watch=False)
+    assert not [message for message in put if isinstance(message, link.Watch)]
