@@ -114,6 +114,10 @@ class Bridge:
         self._carry_out(instructions)
         return bundle
 
+    @property
+    def panel_is_drawn(self) -> bool:
+        return self._front.panel_is_drawn
+
     def undeliverable(self) -> None:
         self._tell(self._front.undeliverable)
 

@@ -56,6 +56,9 @@ class KernelSurroundings:
     async def monitor(self) -> Mapping[str, Any]:
         return await self._remote.monitor()
 
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        return await self._remote.seen_panel()
+
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)
 

@@ -26,6 +26,7 @@ from ..client.http import BrokerClient
 from ..client.wishes import wished_idle_timeout_s, wished_kernel_name
 from ..wire.errors import BrokerUnreachable, ConnectionLost, InvalidGpuSpec, KernelNotFound, PerijoveError
 from ..wire.front.front import interrupting
+from ..wire.front.onlookers import Onlookers
 from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.jupyter_frames import JupyterFrame, encode_frame
 from ..wire.kernelspec_names import kernelspec_name
@@ -53,6 +54,10 @@ class Follower(Protocol):
     def usage_received(self, usage: KernelUsage) -> None: ...
     def show_panel(self) -> Mapping[str, Any]:
         """The MIME bundle that shows the kernel's panel, which is ready then."""
+
+    @property
+    def panel_is_drawn(self) -> bool:
+        """Whether a front-end has said that it can show it."""
 
     def undeliverable(self) -> None: ...
     def messages_lost(self, count: int) -> None: ...
@@ -85,6 +90,7 @@ class Remote:
         self._generation = 0  # of processes: what one said is not acknowledged to the next
         self._untaken_bytes = 0
         self._watched = False  # somebody looks at the panel
+        self._onlookers = Onlookers(lambda: follower.panel_is_drawn)
 
     # the kernel at the broker -------------------------------------------------------------------------------------
 
@@ -280,6 +286,11 @@ class Remote:
         self._watched = True
         channel.watch(True)
         return self._follower.show_panel()
+
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
+        bundle = await self.monitor()
+        return bundle if await self._onlookers.can_see() else None
 
     async def fulfil(self, wish: Wish) -> None:
         """Do what a button of the panel asks for; an interrupt is the front's own."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..wire.errors import UsageError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHOW_AFTER_RUNNING_S = 1.0
 SHOW_AFTER_WAITING_S = 3.0  # for a GPU; a line of text tells of it before
+SAID_WITHIN_S = 0.5
+LOOK_EVERY_S = 0.02
 SHOW_AGAIN_AFTER_S = 2.0  # where a cell has cleared its output: a training loop may do so many times a second
 
 
@@ -34,6 +36,7 @@ class CellPanel:
         self._outputs = outputs
         self._make = make
         self._made: NotebookPanel | None = None
+        self._asked = False
         self._wanted = False
         self._show_from = 0.0
         self._display_id = ""
@@ -51,6 +54,15 @@ class CellPanel:
                 "%gpu monitor shows a live panel, and a terminal has no widgets; %gpu tells how things are"
             )
         self._show()
+
+    def seen_bundle(self) -> dict[str, Any] | None:
+        """The MIME bundle that shows it, if it can be seen: a front-end is given a moment to say so, once."""
+        if not self._can_be_seen() and not self._asked:
+            self._asked = True
+            until = time.monotonic() + SAID_WITHIN_S
+            while not self._can_be_seen() and time.monotonic() < until:
+                time.sleep(LOOK_EVERY_S)
+        return self._panel.bundle() if self._can_be_seen() else None
 
     # a cell ---------------------------------------------------------------------------------------------------------
 

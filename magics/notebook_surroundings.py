@@ -45,6 +45,9 @@ class NotebookSurroundings:
     async def monitor(self) -> None:
         self._latest().show_panel()
 
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        return self._latest().seen_panel() if self._notebook.is_watched else None
+
     async def get(self, names: Sequence[str]) -> None:
         self._latest().sync.fetch(_checked("get", names))
 

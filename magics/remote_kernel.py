@@ -35,6 +35,7 @@ from .variables import VariableSync
 if TYPE_CHECKING:
     from ..widgets.notebook_panel import NotebookPanel
     from .cell_options import CellOptions
+    from .messages import Document
     from .notebook import Notebook
 
 STOP_WITHIN_S = 10.0
@@ -131,6 +132,10 @@ class RemoteKernel:
             UsageError: in a terminal.
         """
         self._panel.show()
+
+    def seen_panel(self) -> Document | None:
+        """The MIME bundle that shows it, if a front-end says within a moment that it can draw it."""
+        return self._panel.seen_bundle()
 
     def _make_panel(self) -> NotebookPanel:
         from ..widgets.notebook_panel import NotebookPanel  # quick cells do without

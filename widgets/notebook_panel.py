@@ -68,6 +68,11 @@ class NotebookPanel:
         self._shown[display_id] = parent
         return display_id
 
+    def bundle(self) -> Document:
+        """The MIME bundle of a result that shows it."""
+        with self._lock:
+            return self._panel.bundle(time.monotonic())
+
     def settle(self, display_id: str) -> None:
         """The cell is over: what is saved with the notebook says how things are now."""
         parent = self._shown.pop(display_id, None)

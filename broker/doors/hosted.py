@@ -24,6 +24,7 @@ from ...wire.front import instructions as do
 from ...wire.front.answers import CommandAnswer
 from ...wire.front.front import Front, FrontSettings, interrupting
 from ...wire.front.messages import Writer
+from ...wire.front.onlookers import Onlookers
 from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
@@ -101,6 +102,7 @@ class HostedKernel:
         self._commands: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarting = 0
+        self._onlookers = Onlookers(lambda: self.front.panel_is_drawn)
         self.ended = False
 
     # front-ends ---------------------------------------------------------------------------------------------------
@@ -416,6 +418,11 @@ class HostedKernel:
         bundle, instructions = self.front.show_panel(self._loop.time())
         self._carry_out(instructions)
         return bundle
+
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
+        bundle = self.monitor()
+        return bundle if await self._onlookers.can_see() else None
 
     async def _fulfil(self, wish: Wish) -> None:
         """What a button of the panel asks for."""

@@ -45,6 +45,9 @@ class HostedSurroundings:
     async def monitor(self) -> Mapping[str, Any]:
         return self._hosted.monitor()
 
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        return await self._hosted.seen_panel()
+
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)
 

@@ -60,11 +60,9 @@ class Outcome:
 
     @property
     def answer(self) -> CommandAnswer:
-        if self.bundle is not None:
-            return CommandAnswer(self.text, self.bundle)
-        if self.table is None:
-            return CommandAnswer(self.text)
-        return CommandAnswer(self.text, {"text/plain": repr(self.table), "text/html": self.table._repr_html_()})
+        if self.table is not None:
+            return CommandAnswer(self.text, self.table._repr_mimebundle_())
+        return CommandAnswer(self.text, self.bundle)
 
 
 async def run_command(line: str, surroundings: Surroundings) -> Outcome:
@@ -93,7 +91,10 @@ async def _status(here: Surroundings, arguments: list[str]) -> Outcome:
         for kernel in here.kernels.values()
     ]
     nothing = "nothing is attached and nothing is billed; put %%gpu H100 above a cell, or see %gpu list"
-    return Outcome(table=Table(HEADINGS, rows, "" if rows else nothing))
+    table = Table(HEADINGS, rows, "" if rows else nothing)
+    if len(rows) == 1 and here.latest is not None and here.latest.view is not None:
+        table.panel = await here.seen_panel()
+    return Outcome(table=table)
 
 
 def _budget_left(kernel: CommandedKernel) -> str:

@@ -60,6 +60,9 @@ class Surroundings(Protocol):
     async def monitor(self) -> Mapping[str, Any] | None:
         """Have the panel of the kernel used last ready; the MIME bundle that shows it, or None: it is shown already."""
 
+    async def seen_panel(self) -> Mapping[str, Any] | None:
+        """The same, if a front-end has said that it can draw it, within a moment; else None."""
+
     async def get(self, names: Sequence[str]) -> None:
         """Bring variables here."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..html_text import html_text
@@ -13,12 +13,16 @@ SECONDS_PER_HOUR_MS = 3_600_000
 
 
 class Table:
-    """Rows of text under headings, with a sentence below."""
+    """Rows of text under headings, with a sentence below.
+
+    ``panel``: the MIME bundle of a widget that shows more, and is shown instead where there are widgets.
+    """
 
     def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
         self.headings = list(headings)
         self.rows = [list(row) for row in rows]
         self.note = note
+        self.panel: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -29,6 +33,9 @@ class Table:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
         ]
         return "\n".join([*text, *([self.note] if self.note else [])])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {**(self.panel or {}), "text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
         note = f"<div>{html_text(self.note)}</div>" if self.note else ""

@@ -402,6 +402,11 @@ class Front:
         bundle = self._panel.show(asking.frame.header if asking is not None else b"{}", self._view, now_s)
         return bundle, self._all_done(now_s)
 
+    @property
+    def panel_is_drawn(self) -> bool:
+        """Whether a front-end has said that it can show the panel."""
+        return self._panel.is_drawn
+
     def usage_received(self, usage: KernelUsage, now_s: float) -> list[Instruction]:
         """What the kernel and its GPUs do."""
         self._panel.usage_received(usage, now_s)

@@ -31,6 +31,7 @@ class FrontPanel:
         self._parent: Part = b"{}"
         self._controls: set[str] = set()  # comms on which a front-end asks for all widgets' states
         self.due_at: float | None = None
+        self.is_drawn = False  # a front-end has said that it has the panel's script
 
     def show(self, parent: Part, view: KernelView | None, now_s: float) -> Mapping[str, Any]:
         """The MIME bundle that shows it; the first time, its widget is made."""
@@ -108,7 +109,9 @@ class FrontPanel:
             asked = self._panel.read(data)
             if asked == "state":
                 self._say(self._panel.whole_update(now_s), request.frame.header)
-            elif asked != "here":
+            elif asked == "here":
+                self.is_drawn = True
+            else:
                 wish = asked
         if request.type == "comm_close":
             self._controls.discard(str(request.content.get("comm_id")))

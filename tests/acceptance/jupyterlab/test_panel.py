@@ -143,3 +143,13 @@ async def test_the_gpu_kernels_own_panel(new_notebook: NewNotebook, reloaded: st
     await panel.locator(".state", has_text="idle, released in").wait_for()
     await button(panel, "Keep 10 min more").click()
     await panel.locator(".state", has_text=re.compile(r"released in 1\d min")).wait_for()
+
+
+@pytest.mark.parametrize("kernel", ["python3", "perijove-h100"])
+async def test_the_status_is_the_panel_where_it_can_be_seen(new_notebook: NewNotebook, kernel: str) -> None:
+    first = [LOAD, "%%gpu H100\nx = 1"] if kernel == "python3" else ["x = 1", "y = 2"]
+    notebook = await new_notebook(f"panel-status-{kernel}", [*first, "%gpu"], kernel=kernel)
+    await notebook.run(0, 1, 2)
+    panel = await panel_of(notebook, 2)
+    await panel.locator(".state", has_text="idle, released in").wait_for()
+    assert "attached" in await notebook.text(2), "the table is saved for who sees no widget"

@@ -53,6 +53,7 @@ class Played:
         self.said: list[Any] = []
         self.kernels = {name: PlayedKernel(name, self.said) for name in names}
         self.unreachable = False
+        self.panel: dict[str, Any] | None = None
         self.broker: str | None = "http://127.0.0.1:8470"
 
     @property
@@ -76,6 +77,9 @@ class Played:
     async def monitor(self) -> dict[str, Any]:
         self.said.append("monitor")
         return {"text/plain": "H100 · as of now"}
+
+    async def seen_panel(self) -> dict[str, Any] | None:
+        return self.panel
 
     async def get(self, names: Sequence[str]) -> None:
         self.said.append(("get", list(names)))
@@ -116,6 +120,16 @@ def test_keeping_counts_minutes(line: str, seconds: int) -> None:
     here = gpu_kernel()
     run(line, here)
     assert here.said == [("keep", "this kernel", seconds)]
+
+
+def test_the_status_is_the_panel_too_where_that_can_be_seen() -> None:
+    here = gpu_kernel()
+    here.kernels["this kernel"].view = view(KernelState.ATTACHED)
+    assert set(run("", here).answer.data or ()) == {"text/plain", "text/html"}
+    here.panel = {"text/plain": "H100 · as of now", "widget": 1}
+    data = dict(run("", here).answer.data or {})
+    assert data["widget"] == 1
+    assert data["text/plain"].startswith("kernel"), "the table is for who sees no widget"
 
 
 def test_monitor_is_shown_as_the_lines_result() -> None:
