@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -14,6 +15,7 @@ from .conftest import NewNotebook
 from .gpu_kernel import kernels_with_a_gpu
 from .lab import Notebook, role
 from .server import JupyterLabServer
+from .test_pictures import TAKE, take
 
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
@@ -39,7 +41,7 @@ def button(panel: Locator, name: str) -> Locator:
 
 
 async def test_a_long_cell_shows_what_its_gpu_does_and_costs(new_notebook: NewNotebook) -> None:
-    notebook = await new_notebook("panel-long", [LOAD, WORK.format(seconds=8)])
+    notebook = await new_notebook("panel-long", [LOAD, WORK.format(seconds=25 if TAKE else 8)])
     await notebook.run(0)
     running = notebook.start(1)
     panel = await panel_of(notebook, 1)
@@ -50,6 +52,13 @@ async def test_a_long_cell_shows_what_its_gpu_does_and_costs(new_notebook: NewNo
     await panel.locator(".price", has_text=re.compile(r"\$\d+\.\d{4} simulated")).wait_for()
     before = await panel.locator(".price strong").inner_text()
     await notebook.wait_until(1, "(cell, before) => cell.querySelector('.price strong').textContent !== before", before)
+    if TAKE:
+        await asyncio.sleep(5)  # charts with something in them
+        for theme, name in (("Dark", "jupyterlab-panel-dark"), ("Light", "jupyterlab-panel")):
+            await notebook.lab.command("apputils:change-theme", theme=f"JupyterLab {theme}")
+            await panel.locator("figcaption", has_text=re.compile(r"GPU\d+ %")).wait_for()
+            await asyncio.sleep(1)
+            await take(notebook.lab.page, name, 560, await notebook.locate(0))
     await running
     await panel.locator(".state", has_text=re.compile(r"^idle, released in \d+ s, variables kept$")).wait_for()
     outputs = await notebook.outputs(1)
