@@ -142,9 +142,9 @@ class Bridge:
     def _carry_out(self, instructions: Iterable[Instruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case Publish(frame):
+                case Publish(frame, own):
                     self._output.publish(frame)
-                    if type_of(frame.header) in COMM_MESSAGES:
+                    if not own and type_of(frame.header) in COMM_MESSAGES:  # to the panel's nobody answers
                         self._widgets_spoke = self._loop.time()
                 case ToClient(client, frame):
                     self._answer(client, frame)

@@ -21,9 +21,10 @@ class ToClient:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Give a message on iopub to all front-ends."""
+    """Give a message on iopub to all front-ends. ``own``: the front says it, not the process."""
 
     frame: JupyterFrame
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

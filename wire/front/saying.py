@@ -34,7 +34,7 @@ class Saying:
     def publish(
         self, msg_type: str, content: Mapping[str, Any], parent: Part, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        self.do(Publish(self.writer.message("iopub", msg_type, content, parent, metadata)))
+        self.do(Publish(self.writer.message("iopub", msg_type, content, parent, metadata), own=True))
 
     def status(self, state: str, parent: Part) -> None:
         self.publish("status", {"execution_state": state}, parent)
