@@ -84,3 +84,19 @@ async def test_a_notebook(notebook: Notebook, behind: Server) -> None:
     await notebook.run(4)
     assert (await notebook.cell(4))["execution_count"] == 1
     assert await notebook.text(4) == "'again'"
+
+
+async def test_the_panel(gateway_lab: Lab) -> None:
+    notebook = await gateway_lab.new_notebook("behind-panel", ["x = 1", "%gpu monitor"], NAME)
+    try:
+        await notebook.wait_for_status("idle")
+        await notebook.run(0, 1)
+        panel = (await notebook.locate(1)).locator(".perijove-panel")
+        await panel.locator(".state", has_text="idle, released in").wait_for()
+        await panel.locator("figcaption", has_text="Memory").wait_for()
+        await panel.get_by_role("button", name="Release now").click()
+        await panel.locator(".state", has_text="released, variables kept").wait_for()
+        await panel.get_by_role("button", name="Resume").click()
+        await panel.locator(".state", has_text="idle, released in").wait_for()
+    finally:
+        await notebook.close()

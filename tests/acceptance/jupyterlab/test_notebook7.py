@@ -14,11 +14,15 @@ from .server import TOKEN, JupyterLabServer
 pytest.importorskip("notebook", reason="this needs Notebook 7")
 pytestmark = [pytest.mark.asyncio(loop_scope="package"), pytest.mark.xdist_group("jupyterlab")]
 
-CELLS = ["%load_ext perijove", "%%gpu H100\nimport os\nprint('over there', 6 * 7)\n[os.sep] * 2"]
+CELLS = [
+    "%load_ext perijove",
+    "%%gpu H100\nimport os\nprint('over there', 6 * 7)\n[os.sep] * 2",
+    "%%gpu\nimport time\nfor _ in range(300): time.sleep(0.1)",
+]
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 
 
-async def test_a_cell_runs_and_is_shown_in_notebook_7(jupyterlab: JupyterLabServer, context: BrowserContext) -> None:
+async def test_cells_and_the_panel_in_notebook_7(jupyterlab: JupyterLabServer, context: BrowserContext) -> None:
     name = "seven.ipynb"
     cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=PYTHON), jupyterlab.notebooks / name)
@@ -41,8 +45,15 @@ async def test_a_cell_runs_and_is_shown_in_notebook_7(jupyterlab: JupyterLabServ
         await page.keyboard.press("Shift+Enter")
         outputs = second.locator(".jp-OutputArea-output")
         await outputs.filter(has_text="H100 (simulated) · ").wait_for()
-        printed, result, status = [text.strip() for text in await outputs.all_inner_texts()]
+        texts = [text.strip() for text in await outputs.all_inner_texts()]
+        printed, result, status = [text for text in texts if text]  # a line of progress has been there and gone
         assert (printed, result) == ("over there 42", "['/', '/']")
         assert status.startswith("H100 (simulated) · attached ")
+        await page.keyboard.press("Shift+Enter")
+        panel = page.locator(".jp-CodeCell").nth(2).locator(".perijove-panel")
+        await panel.locator(".state", has_text="busy").wait_for()
+        await panel.locator("figcaption", has_text="Memory").wait_for()
+        await panel.get_by_role("button", name="Interrupt").click()
+        await panel.locator(".state", has_text="idle, released in").wait_for()
     finally:
         await page.close()

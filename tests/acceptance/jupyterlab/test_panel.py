@@ -162,3 +162,16 @@ async def test_the_status_is_the_panel_where_it_can_be_seen(new_notebook: NewNot
     panel = await panel_of(notebook, 2)
     await panel.locator(".state", has_text="idle, released in").wait_for()
     assert "attached" in await notebook.text(2), "the table is saved for who sees no widget"
+
+
+async def test_waiting_for_a_gpu_is_shown_with_why_and_can_be_stopped(new_notebook: NewNotebook) -> None:
+    notebook = await new_notebook("panel-queue", [LOAD, "%%gpu H100\nx = 1", "%%gpu H100:2\ny = 1"])
+    await notebook.run(0, 1)  # one of the two there are
+    waiting = notebook.start(2)
+    panel = await panel_of(notebook, 2)
+    await panel.locator(".state", has_text="waiting").wait_for()
+    await panel.get_by_text("waiting for H100:2", exact=False).first.wait_for()
+    await panel.get_by_text("not billed now").wait_for()
+    await button(panel, "Stop waiting").click()
+    await waiting
+    assert "AttachCancelled" in await notebook.text(2)
