@@ -38,7 +38,7 @@ def test_an_unlisted_model_costs_what_the_cheapest_with_its_memory_does_and_neve
 def test_a_mig_instance_costs_what_a_gpu_of_its_size_does_unless_it_is_listed(tmp_path: Path) -> None:
     book = load_price_book(None)
     assert book.of_gpu("H100-1g.10gb", 9856 << 20) == book.of_gpu("T4", 16 * GIB)
-    assert book.of_gpu("H100-3g.40gb", 40448 << 20) == book.of_gpu("A100-40GB", 40 * GIB)
+    assert book.of_gpu("H100-3g.40gb", 40448 << 20) == book.of_gpu("L40S", 48 * GIB)
     assert not book.lists("H100-1g.10gb")
     path = tmp_path / "prices.toml"
     path.write_text(
