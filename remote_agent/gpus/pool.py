@@ -31,6 +31,9 @@ class Driver(Protocol):
 
     def sample(self, uuid: str) -> GpuSample: ...
     def memory_by_process(self, uuid: str) -> dict[int, int]: ...
+    def close(self) -> None:
+        """Nothing is asked any more: end what it has going on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ class GpuPool:
         self._gpus = {gpu.uuid: gpu for gpu in (*found, *simulated)}
         if self.view() != before:
             self._changed()
+
+    async def close(self) -> None:
+        if self._driver is not None:
+            await asyncio.to_thread(self._driver.close)
 
     async def hold(self, uuids: Sequence[str]) -> Hold:
         """Take these GPUs, all or none: lock each, then see that it is empty.

@@ -10,7 +10,13 @@ from perijove.remote_agent.agent import run
 from perijove.remote_agent.settings import AgentSettings
 from perijove.wire.control import Hello, Inventory
 
+from . import nvml_stand_in
 from .fake_broker import TOKEN, FakeBroker
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return nvml_stand_in.build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).with_name("nvml_stand_in.c")
+from .nvml_stand_in import environment_of
+
 H100 = "GPU-11111111-2222-3333-4444-555555555555"
 A100 = "GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 BOTH = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|0|\n{A100}|NVIDIA A100-SXM4-40GB|40960|0|0|\n"
@@ -24,29 +24,32 @@ BOTH = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|0|\n{A100}|NVIDIA A100-SXM4-40GB|4
 Program = Callable[[str], Any]
 
 
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler, so no stand-in for NVIDIA's library")
-    directory = tmp_path_factory.mktemp("nvml")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", SOURCE], check=True)
-    return directory
-
-
 @pytest.fixture
-def run(library: Path, tmp_path: Path) -> Program:
+def run(nvml_library: Path, tmp_path: Path) -> Program:
     """Runs a program with ``state(text)`` to change the driver's world, and gives what it prints as JSON."""
     state = tmp_path / "state"
     state.write_text(BOTH)
     preamble = f"""
-import asyncio, json, pathlib
+import asyncio, json, pathlib, threading, time
 from perijove.remote_agent.gpus.nvidia import Nvidia
 from perijove.remote_agent.gpus.pool import GpuPool
 from perijove.remote_agent.errors import GpuUnavailable
 H100, A100, BOTH = {H100!r}, {A100!r}, {BOTH!r}
 state = pathlib.Path({str(state)!r}).write_text
+no_driver = pathlib.Path({str(state)!r}).unlink
 figures = pathlib.Path({str(tmp_path / "figures")!r}).write_text
+events = pathlib.Path({str(tmp_path / "events")!r})
+
+def report(*lines):
+    with events.open("a") as file:
+        file.writelines(line + chr(10) for line in lines)
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+    return found
 
 class Keeper:
     held = []
@@ -62,12 +65,7 @@ async def refused(uuids):
     except GpuUnavailable as error:
         return str(error)
 """
-    environment = os.environ | {
-        "LD_LIBRARY_PATH": str(library),
-        "NVML_STAND_IN": str(state),
-        "NVML_FIGURES": str(tmp_path / "figures"),
-        "PERIJOVE_GPU_LOCKS": str(tmp_path / "locks"),
-    }
+    environment = os.environ | environment_of(nvml_library, tmp_path)
 
     def program(body: str) -> Any:
         done = subprocess.run(
@@ -199,7 +197,10 @@ def test_what_a_device_does(run: Program):
             "sm_clock_mhz": 1756,
             "memory_clock_mhz": 1757,
             "throttled_by": ["power"],
+            "corrected_ecc_errors": 20,
             "uncorrected_ecc_errors": 2,
+            "xid_errors": {},
+            "last_xid": "",
         },
         {"71": 512 << 20, "72": 512 << 20},
     ]

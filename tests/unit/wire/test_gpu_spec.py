@@ -34,7 +34,8 @@ def test_specs(text, choices):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "H100:", "H100:0", "H100:x", "|", "H100|", "cpu|H100", "0GB", "H 100", "H100;A100", ":2", "H100:65", "H100.1"]
+    "text",
+    ["", "H100:", "H100:0", "H100:x", "|", "H100|", "cpu|H100", "0GB", "H 100", "H100;A100", ":2", "H100:65", "H100.1"],
 )
 def test_what_cannot_be_read_is_refused_with_the_ways_to_write_it(text):
     with pytest.raises(InvalidGpuSpec, match="write a GPU spec like H100, H100:2"):
