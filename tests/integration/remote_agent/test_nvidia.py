@@ -1,85 +1,10 @@
-"""Real GPUs as the driver's library tells of them: a stand-in library, compiled here, is the lowest level there is.
-
-It has to be there before Python starts, so each test runs a program of its own.
-"""
+"""Real GPUs as the driver's library tells of them: a stand-in library, compiled here, is the lowest level there is."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from .nvml_stand_in import environment_of
-
-H100 = "GPU-11111111-2222-3333-4444-555555555555"
-A100 = "GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-BOTH = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|0|\n{A100}|NVIDIA A100-SXM4-40GB|40960|0|0|\n"
-
-Program = Callable[[str], Any]
-
-
-@pytest.fixture
-def run(nvml_library: Path, tmp_path: Path) -> Program:
-    """Runs a program with ``state(text)`` to change the driver's world, and gives what it prints as JSON."""
-    state = tmp_path / "state"
-    state.write_text(BOTH)
-    preamble = f"""
-import asyncio, json, pathlib, threading, time
-from perijove.remote_agent.gpus.nvidia import Nvidia
-from perijove.remote_agent.gpus.pool import GpuPool
-from perijove.remote_agent.errors import GpuUnavailable
-H100, A100, BOTH = {H100!r}, {A100!r}, {BOTH!r}
-state = pathlib.Path({str(state)!r}).write_text
-no_driver = pathlib.Path({str(state)!r}).unlink
-figures = pathlib.Path({str(tmp_path / "figures")!r}).write_text
-events = pathlib.Path({str(tmp_path / "events")!r})
-
-def report(*lines):
-    with events.open("a") as file:
-        file.writelines(line + chr(10) for line in lines)
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
-    return found
-
-class Keeper:
-    held = []
-    def hold(self, name, lock_fd): self.held.append(name)
-    def let_go(self, name): self.held.remove(name)
-
-changes = []
-pool = GpuPool([], Nvidia(), Keeper(), lambda: changes.append([g.state.value for g in pool.view()]))
-
-async def refused(uuids):
-    try:
-        await pool.hold(uuids)
-    except GpuUnavailable as error:
-        return str(error)
-"""
-    environment = os.environ | environment_of(nvml_library, tmp_path)
-
-    def program(body: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", preamble + body], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return program
-
-
-def asynchronously(body: str) -> str:
-    indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
-    return f"async def main():\n{indented}\nasyncio.run(main())\n"
+from .nvml_programs import A100, H100, Program, asynchronously
 
 
 def test_the_inventory_names_models_and_memory(run: Program) -> None:
