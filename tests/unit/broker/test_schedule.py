@@ -235,3 +235,35 @@ def test_a_large_fleet_is_planned_in_no_time() -> None:
     started = time.perf_counter()
     plan(requests, hosts, {}, NOW)
     assert time.perf_counter() - started < 2.0
+
+
+def mig_instances(agent: str, count: int) -> list[Gpu]:
+    (whole,) = make_gpus(agent, "H100", 1)
+    return [
+        whole.model_copy(
+            update={
+                "uuid": f"MIG-{agent}-{part}",
+                "model": "H100-1g.10gb",
+                "memory_bytes": 9856 << 20,
+                "part_of": whole.uuid,
+                "part": part,
+            }
+        )
+        for part in range(count)
+    ]
+
+
+def test_who_asks_for_a_gpu_gets_no_part_of_one() -> None:
+    hosts = [host("a", *mig_instances("a", 7)), host("b", *make_gpus("b", "H100", 1), used=1)]
+    specs = {"whole": "H100", "part": "H100-1g.10gb", "memory": "10GB", "several": "10GB:2", "any": "any"}
+    decisions = plan([request(name, spec) for name, spec in specs.items()], hosts, {}, NOW)
+    waits = one(decisions, "whole")
+    assert isinstance(waits, Wait)
+    assert waits.reason == "waiting for H100: 1st in line: 1 of 1 H100 in use"
+    for name in ("part", "memory", "any"):
+        granted = one(decisions, name)
+        assert isinstance(granted, Grant)
+        assert [gpu.model for gpu in granted.gpus] == ["H100-1g.10gb"]
+    refused = one(decisions, "several")
+    assert isinstance(refused, Refuse), "CUDA shows a process only one instance"
+    assert "this broker has 1 × H100 (b), 7 × H100-1g.10gb (a)" in refused.message
