@@ -145,6 +145,8 @@ class GpuPool:
         for lock in hold.locks:
             self._keeper.let_go(lock.uuid)
             lock.release()
+        if any(gpu.reason for uuid in hold.uuids if (gpu := self._gpus.get(uuid)) is not None):
+            self._changed()  # what came over it while it was held keeps it from being free
 
     def _known(self, uuid: str) -> Gpu:
         gpu = self._gpus.get(uuid)

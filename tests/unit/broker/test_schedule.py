@@ -56,6 +56,14 @@ def test_an_unhealthy_gpu_is_given_to_nobody_and_the_line_says_why() -> None:
     assert waits.reason.endswith("1 of 2 H100 in use, 1 unhealthy (2 uncorrected memory errors)")
 
 
+def test_a_lost_gpu_is_none_and_the_refusal_says_what_became_of_it() -> None:
+    (gpu,) = make_gpus("a", "H100", 1)
+    lost = gpu.model_copy(update={"state": GpuState.LOST, "reason": "it fell off the bus"})
+    refused = one(plan([request("k")], [host("a", lost)], {}, NOW), "k")
+    assert isinstance(refused, Refuse)
+    assert "there is no H100 here: this broker has 1 × H100 (a, lost: it fell off the bus)" in refused.message
+
+
 def test_what_exists_nowhere_is_refused_with_what_to_do() -> None:
     refusal = one(plan([request("k", "B200:2")], [host("a", *make_gpus("a", "T4", 2))], {}, NOW), "k")
     assert isinstance(refusal, Refuse)
