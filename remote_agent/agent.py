@@ -16,6 +16,7 @@ import structlog
 import zmq
 
 from .. import __version__
+from ..wire import tracing
 from ..wire.control import Hello, Inventory
 from ..wire.versions import PROTOCOL
 from .boot_clock import boot_ns
@@ -106,6 +107,7 @@ class _Agent:
         self._kernels = Kernels(premises, self._gpus, self._spares, boot_ns, self._uplink.say, self._uplink.say_surely)
 
     async def run(self) -> None:
+        self._kernels.tracer = await tracing.tracer_of("agent")
         stop = asyncio.Event()
         with _signals(stop):
             try:
