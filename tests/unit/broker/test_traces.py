@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import invariant
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from perijove.broker.core.events import FleetEvent
+from perijove.broker.core.policy import Policy
 from perijove.broker.traces import Traces
 from perijove.wire import control, link
-from perijove.wire.tracing import Tracer
+from perijove.wire.models import KernelState
+from perijove.wire.tracing import NOT_TRACED, Tracer
 
+from .test_fleet_every_order import EveryOrder
 from .world import SimAgent, World, make_gpus
 
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -20,12 +25,13 @@ CLIENT_SPAN = "b7ad6b7169203331"
 
 
 class TracedWorld(World):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, policy: Policy | None = None) -> None:
+        super().__init__(policy)
         self.spans = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self.spans))
-        self.traces = Traces(Tracer(provider, "broker"))
+        self.tracer = Tracer(provider, "broker")
+        self.traces = Traces(self.tracer)
         self.told: list[control.Bind] = []
 
     def happen(self, event: FleetEvent) -> None:
@@ -34,6 +40,10 @@ class TracedWorld(World):
             if isinstance(message := getattr(instruction, "message", None), control.Bind):
                 self.told.append(message)
             self.carry_out(instruction)
+
+    def restart_broker(self) -> None:
+        super().restart_broker()
+        self.traces = Traces(self.tracer)
 
     def tree(self) -> list[str]:
         """Each trace that has ended as indented lines: the name, and the code of what went wrong."""
@@ -256,3 +266,37 @@ def test_a_broker_whose_agent_is_lost_while_it_starts(world: TracedWorld) -> Non
     lost.crash()
     world.advance(200_000)
     assert world.named("starting")[0].status.description == "agent_lost"
+
+
+class TracedInEveryOrder(EveryOrder):
+    """Whatever happens, a span is open for just as long as what it is about."""
+
+    world_of = TracedWorld
+
+    @invariant()
+    def what_is_open_goes_on(self) -> None:
+        assert isinstance(self.world, TracedWorld)
+        for kernel_id, trail in self.world.traces._trails.items():
+            kernel = self.world.fleet.kernel(kernel_id)
+            assert kernel is not None
+            assert trail.queued is NOT_TRACED or kernel.state is KernelState.QUEUED
+            assert trail.starting is NOT_TRACED or kernel.state is KernelState.STARTING
+            on_its_way = kernel.state in (KernelState.QUEUED, KernelState.STARTING)
+            assert trail.attaches
+            assert all(request_id in kernel.attaches or on_its_way for request_id in trail.attaches)
+
+    @invariant()
+    def who_waits_is_traced(self) -> None:
+        assert isinstance(self.world, TracedWorld)
+        for kernel in self.world.fleet.living_kernels():
+            trail = self.world.traces._trails.get(kernel.id)
+            assert not kernel.attaches or (trail is not None and set(kernel.attaches) <= trail.attaches.keys())
+            if kernel.attaches and kernel.state is KernelState.QUEUED:
+                assert trail is not None
+                assert trail.queued is not NOT_TRACED
+
+
+TestTracedInEveryOrder = TracedInEveryOrder.TestCase
+TestTracedInEveryOrder.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
