@@ -20,7 +20,19 @@ from ...wire.gpu_spec import mig_model, model_from_device_name
 from ...wire.models import Gpu, GpuState
 from ...wire.usage import GpuSample
 from ..errors import GpuUnavailable
-from .nvml_questions import GONE, LOST, ecc_errors, if_known, illness, in_mig_mode, memory_of, saying, text, why_gone
+from .nvml_questions import (
+    GONE,
+    LOST,
+    ecc_errors,
+    if_known,
+    illness,
+    in_mig_mode,
+    memory_of,
+    saying,
+    size_in_name,
+    text,
+    why_gone,
+)
 from .xid_watch import XidReports
 
 _QUIET_PERCENT = 1
@@ -209,7 +221,8 @@ class Nvidia:
         """A GPU's uuid, and what of it can be leased."""
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid, name = text(pynvml.nvmlDeviceGetUUID(handle)), text(pynvml.nvmlDeviceGetName(handle))
-        memory = int(memory_of(handle).total)
+        in_parts = in_mig_mode(handle)
+        memory = size_in_name(name) if in_parts else int(memory_of(handle).total)
         model = model_from_device_name(name, memory)
         if uuid in self._unreached:
             self._unreached.discard(uuid)
@@ -217,7 +230,7 @@ class Nvidia:
         ill = illness(handle) or self._xids.illness(uuid)
         state = GpuState.UNHEALTHY if ill else GpuState.FREE
         whole = Gpu(uuid=uuid, index=index, model=model, name=name, memory_bytes=memory, state=state, reason=ill)
-        if not in_mig_mode(handle):
+        if not in_parts:
             self._without_instances.discard(uuid)
             return uuid, [_Device(whole)]
         instances = [_instance(whole, part, part_handle) for part, part_handle in _parts(handle)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ _ASKS_FOR = {  # the driver's own word on what has to be done about a device
         "a reset of the GPU once nothing runs on it (nvidia-smi --gpu-reset, with the agent stopped)"
     ),
 }
+_SIZE = re.compile(r"\b(\d+) ?GB\b", re.IGNORECASE)
 _UNCORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC)
 _CORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, pynvml.NVML_VOLATILE_ECC)
 
@@ -63,6 +65,15 @@ def memory_of(handle: Any) -> Any:
     """``used`` and ``total``, in bytes. What the driver keeps for itself is no use of the GPU; older ones count it."""
     told = if_known(pynvml.nvmlDeviceGetMemoryInfo, handle, pynvml.nvmlMemory_v2)
     return pynvml.nvmlDeviceGetMemoryInfo(handle) if told is None else told
+
+
+def size_in_name(name: str) -> int:
+    """Bytes, by what a device is called; 0 where that names no size.
+
+    Of a GPU in MIG mode the driver tells its memory to privileged processes only.
+    """
+    size = _SIZE.search(name)
+    return int(size[1]) << 30 if size else 0
 
 
 def in_mig_mode(handle: Any) -> bool:

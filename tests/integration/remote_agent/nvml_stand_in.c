@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum { MOST = 32, SUPPORTED_XID = 8, NO_INSTANCE = -1 };
-enum { OK = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, TIMED_OUT = 10, LOST = 15 };
+enum { OK = 0, UNINITIALIZED = 1, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9, TIMED_OUT = 10, LOST = 15 };
 
 typedef struct { char uuid[96], name[96], pids[256], flags[64]; unsigned long long mib; int status, parent, part; unsigned util; } device_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
@@ -148,13 +148,18 @@ static unsigned long long used_mib(void *handle, device_t *d) {
     for (char *pid = d->pids; *pid; pid++) used += pid == d->pids || *pid == ',' ? 512 : 0;
     return used;
 }
+/* Of a GPU in MIG mode it is told to privileged processes only, and nobody is one here. */
+static int ask_memory(void *handle, device_t **found) {
+    int s = ask(handle, found);
+    return s ? s : strstr((*found)->flags, "mig") ? NO_PERMISSION : OK;
+}
 int nvmlDeviceGetMemoryInfo(void *handle, memory_t *memory) {
-    device_t *d; int s = ask(handle, &d);
+    device_t *d; int s = ask_memory(handle, &d);
     if (!s) { memory->total = d->mib << 20; memory->used = (used_mib(handle, d) + 600) << 20; memory->free = memory->total - memory->used; }
     return s;
 }
 int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2_t *memory) {
-    device_t *d; int s = ask(handle, &d);
+    device_t *d; int s = ask_memory(handle, &d);
     if (!s && strstr(d->flags, "old")) return NOT_SUPPORTED;
     if (!s) { memory->total = d->mib << 20; memory->used = used_mib(handle, d) << 20; memory->reserved = 600ull << 20; memory->free = memory->total - memory->used - memory->reserved; }
     return s;
