@@ -125,10 +125,9 @@ def test_a_driver_that_is_loaded_anew_while_a_kernel_is_attached(
         notebook.run("%load_ext perijove")
         assert notebook.run("%%gpu H100\nx = 41", timeout_s=60).ok
         driver.unload()
-        (gpu,) = until_gpus(
-            own_env, lambda gpus: gpus[0]["state"] == "lost" and bool((gpus[0]["usage"] or {}).get("problem"))
-        )
-        assert gpu["reason"] == gpu["usage"]["problem"] == "the NVIDIA driver is not loaded"
+        why = "the NVIDIA driver is not loaded"
+        until_gpus(own_env, lambda gpus: (gpus[0]["state"], gpus[0]["reason"]) == ("lost", why))
+        until_gpus(own_env, lambda gpus: (gpus[0]["usage"] or {}).get("problem") == why)
         assert notebook.run("%%gpu H100\nprint(x + 1)").stdout == "42\n", "the kernel is not the device"
         driver.has(ONE)
         (gpu,) = until_gpus(

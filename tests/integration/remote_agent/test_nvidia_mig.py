@@ -45,10 +45,12 @@ def test_an_older_drivers_instances_are_named_by_their_size(run: Program) -> Non
 
 def test_an_a100s_instances_know_which_a100_they_are_of(run: Program) -> None:
     """The driver tells the memory of a GPU in MIG mode to privileged processes only."""
-    models = run(
-        "name = 'NVIDIA A100-SXM4-80GB'\n"
-        + "state(f'{A100}|{name}|81920|0|0||mig' + chr(10) + f'MIG-1|{name} MIG 3g.40gb|40192|0|0|')\nprint(json.dumps([g.model for g in driver.gpus()])); driver.close()"
-    )
+    models = run("""
+whole, part = f"{A100}|NVIDIA A100-SXM4-80GB|81920|0|0||mig", "MIG-1|NVIDIA A100-SXM4-80GB MIG 3g.40gb|40192|0|0|"
+state(whole + chr(10) + part)
+print(json.dumps([g.model for g in driver.gpus()]))
+driver.close()
+""")
     assert models == ["A100-80GB-3g.40gb"]
 
 
