@@ -15,6 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from .kernel.conftest import installed
+from .kernel.front_end import GPU_KERNEL, FrontEnd
 from .notebook_kernel import NotebookKernel
 from .observing import wait_until
 
@@ -161,6 +163,14 @@ def test_one_trace_from_the_notebook_to_the_kernels_first_cell(
             lambda other: "agent first cell" in other and other["agent bind"].trace != trace["agent bind"].trace
         )
         assert resumed["agent process"].attributes["perijove.process"] == "resumed"
+
+
+def test_a_gpu_kernel_is_a_client_like_any(traced_env: dict[str, str], collector: Collector, tmp_path: Path) -> None:
+    with FrontEnd(GPU_KERNEL, installed(traced_env, tmp_path / "prefix"), tmp_path) as kernel:
+        assert kernel.run("print('done')").stdout == "done\n"
+        trace = collector.until(lambda trace: len(trace) == len(PARENTS) + 1)
+    assert {name: trace[name].parent for name in PARENTS} == {name: trace[up].id for name, up in PARENTS.items()}
+    assert trace["client attach"].attributes["perijove.gpu"] == "H100"
 
 
 def test_a_trace_of_one_who_waits_and_leaves_and_of_one_who_is_refused(
