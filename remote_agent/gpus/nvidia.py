@@ -95,9 +95,10 @@ class Nvidia:
                 if error.value in GONE:
                     self._give_up(error)
                     return self._all_lost()
-                lost |= {device.whole: str(error) for device in self._known.values() if device.gpu.index == index}
+                there = {device.whole for device in self._known.values() if device.gpu.index == index}
+                lost |= dict.fromkeys(there, str(error))
                 if error.value in LOST:
-                    self._unreached |= lost.keys()
+                    self._unreached |= there
                 continue
             reached.add(whole)
             found |= {device.gpu.uuid: device for device in devices}
@@ -175,8 +176,8 @@ class Nvidia:
             **errors,
         )
 
-    def memory_by_process(self, uuid: str) -> dict[int, int]:
-        """Bytes of GPU memory by pid, of those that compute; empty where the driver does not say.
+    def memory_by_process(self, uuid: str) -> dict[int, int] | None:
+        """Bytes of GPU memory by pid, of those that compute; None where the driver cannot say.
 
         In a container without the host's pid namespace the driver tells pids of the host, which are nobody's here.
         """
@@ -185,8 +186,10 @@ class Nvidia:
                 handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
                 found = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
         except GpuUnavailable:
-            return {}
-        return {int(process.pid): int(process.usedGpuMemory) for process in found if process.usedGpuMemory is not None}
+            return None
+        if any(process.usedGpuMemory is None for process in found):
+            return None
+        return {int(process.pid): int(process.usedGpuMemory) for process in found}
 
     def close(self) -> None:
         """End the thread that listens to the driver."""
@@ -200,19 +203,23 @@ class Nvidia:
                 pynvml.nvmlInit()
                 self._ready = True
             except pynvml.NVMLError as error:
-                self._why_gone = why_gone(error)
+                self._note_gone(error)
         return self._ready
 
     def _give_up(self, error: pynvml.NVMLError) -> None:
         """The driver was unloaded or restarted: begin again at the next look."""
-        self._why_gone = why_gone(error) if error.value in GONE else f"the NVIDIA driver does not answer: {error}"
+        self._note_gone(error)
         self.close()
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()  # else the next start would only be counted
         self._ready = False
 
+    def _note_gone(self, error: pynvml.NVMLError) -> None:
+        self._why_gone = why_gone(error)
+        if error.value in GONE:
+            self._unreached |= {device.whole for device in self._known.values()}
+
     def _all_lost(self) -> list[Gpu]:
-        self._unreached |= {device.whole for device in self._known.values()}
         return [self._lost(device, self._why_gone) for device in self._known.values()]
 
     # devices ------------------------------------------------------------------------------------------------------

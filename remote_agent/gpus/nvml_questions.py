@@ -20,11 +20,6 @@ GONE = (
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND,
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
 )
-_WHY_GONE = {
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-        "the NVIDIA driver was updated and not yet loaded anew; reload it or restart the host"
-    ),
-}
 _ASKS_FOR = {  # the driver's own word on what has to be done about a device
     pynvml.NVML_GPU_RECOVERY_ACTION_GPU_RESET: "a reset of the GPU (nvidia-smi --gpu-reset, with the agent stopped)",
     pynvml.NVML_GPU_RECOVERY_ACTION_NODE_REBOOT: "a restart of its host",
@@ -38,7 +33,10 @@ _CORRECTED = (pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, pynvml.NVML_VOLATILE_ECC)
 
 
 def why_gone(error: pynvml.NVMLError) -> str:
-    return _WHY_GONE.get(error.value, "the NVIDIA driver is not loaded")
+    """Why there are no devices, for people."""
+    if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+        return "the NVIDIA driver was updated and not yet loaded anew; reload it or restart the host"
+    return "the NVIDIA driver is not loaded" if error.value in GONE else f"the NVIDIA driver does not answer: {error}"
 
 
 def if_known(question: Callable[..., Any], *arguments: Any) -> Any:
