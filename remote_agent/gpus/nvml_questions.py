@@ -103,6 +103,6 @@ def illness(handle: Any) -> str:
 
 
 def _recovery_action(handle: Any) -> int | None:
-    """What the driver wants done; drivers from 560 on can say so."""
+    """What the driver wants done, where it is new enough to say so."""
     told = if_known(pynvml.nvmlDeviceGetFieldValues, handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
     return int(told[0].value.uiVal) if told is not None and told[0].nvmlReturn == pynvml.NVML_SUCCESS else None
