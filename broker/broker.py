@@ -32,6 +32,7 @@ from .relay import Relay
 from .sessions import Sessions
 from .settings import BrokerSettings
 from .system_clock import system_now
+from .traces import Traces
 from .usage import UsageBook
 from .watchers import Watchers
 
@@ -60,6 +61,7 @@ class Broker:
         self.metrics = Metrics()
         ledger.watch = self.metrics
         self.auditor = Auditor()
+        self.traces: Traces | None = None  # where an endpoint for them is configured
         self.usage = UsageBook()
         self.watchers = Watchers(self.usage)
         self.live = LiveFeed(self)
@@ -99,6 +101,8 @@ class Broker:
             self._unused_since = time.monotonic()  # its client is about to link
         now = self.now()
         instructions = self.fleet.handle(event, now)
+        if self.traces is not None:
+            instructions = self.traces.happened(event, instructions, self.fleet)
         self._carry_out(instructions)
         self.metrics.happened(event, instructions, self.fleet, now.boot)
         for entry in self.auditor.happened(event, instructions, self.fleet, now):

@@ -112,18 +112,22 @@ class BrokerCollector(Collector):
         power = _gauge("gpu_power_watts", "What a GPU draws.", *labels)
         heat = _gauge("gpu_temperature_celsius", "How hot a GPU is.", *labels)
         errors = _gauge("gpu_uncorrected_ecc_errors", "Memory errors since the driver was loaded.", *labels)
+        text = "Errors that the driver has reported (Xids), since the agent began."
+        xids = _counter("gpu_xid_errors", text, *labels, "xid")
         for agent in broker.fleet.agents.values():
-            for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
+            for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.order):
                 sample = broker.usage.gpu(agent.id, gpu.uuid, now)
                 if sample is None:
                     continue
-                values = [agent.id, str(gpu.index), gpu.model, _flag(gpu.simulated)]
+                values = [agent.id, gpu.place, gpu.model, _flag(gpu.simulated)]
                 _add(busy, values, sample.utilization_percent, 100)
                 _add(memory, values, sample.memory_used_bytes)
                 _add(power, values, sample.power_milliwatts, 1000)
                 _add(heat, values, sample.temperature_celsius)
                 _add(errors, values, sample.uncorrected_ecc_errors)
-        yield from (busy, memory, power, heat, errors)
+                for xid, count in sorted((sample.xid_errors or {}).items()):
+                    xids.add_metric([*values, str(xid)], count)
+        yield from (busy, memory, power, heat, errors, xids)
 
     def _leases(self) -> Iterator[Metric]:
         metrics = self._broker.metrics

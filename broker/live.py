@@ -132,6 +132,7 @@ class LiveFeed:
                         gpu.memory_total_bytes,
                         gpu.throttled_by,
                         gpu.problem,
+                        gpu.last_xid,
                     ]
         return {"at": now.wall, "gpus": gpus, "hosts": hosts}
 
@@ -203,7 +204,7 @@ class LiveFeed:
 
 _GPU_FIELDS = (
     "uuid",
-    "index",
+    "place",
     "model",
     "memory_bytes",
     "simulated",

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 
 from .. import __version__
+from ..wire import tracing
 from ..wire.envelope import MAX_MESSAGE_BYTES
 from ..wire.ids import new_id
 from .app import make_app
@@ -26,6 +27,7 @@ from .ledger.tokens import Role
 from .ledger.tokens import create_token as create_token_row
 from .logs import configure_logs
 from .settings import BrokerSettings
+from .traces import Traces
 from .websocket import LinkProtocol
 
 log = structlog.get_logger(__name__)
@@ -43,12 +45,15 @@ async def serve(settings: BrokerSettings) -> None:
     """
     settings.check()
     configure_logs(settings.log_level)
+    tracing.prepare("broker")
     listener = _listen(settings)
     try:
         ledger = await asyncio.to_thread(Ledger, settings.url_of_database)
         try:
             broker = Broker(settings, ledger, new_id, __version__)
             await broker.start()
+            if (tracer := await tracing.tracer_of("broker")) is not None:
+                broker.traces = Traces(tracer)
             await _run(broker, listener, settings)
             await broker.stop()
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -135,7 +136,8 @@ def _models_of_this_machine() -> list[str]:
         return []
     from ..remote_agent.gpus.nvidia import Nvidia  # needs the agent's library
 
-    return [gpu.model for gpu in Nvidia().gpus()]
+    with contextlib.closing(Nvidia()) as driver:
+        return [gpu.model for gpu in driver.gpus()]
 
 
 def _say_where_others_are(place: Place) -> None:

@@ -184,12 +184,12 @@ def _gpu_table(document: Document) -> Table:
             holder = holders.get(gpu["uuid"], "someone else" if gpu["state"] == "held" else "")
             table.add_row(
                 Text(agent["name"] + ("" if agent["state"] == "connected" else " (away)")),
-                Text(f"{gpu['index']}: {name}"),
+                Text(f"{gpu.get('place') or gpu['index']}: {name}"),
                 _bar(usage.get("utilization_percent") if known else None),
                 _memory(usage),
                 _of("{:.0f} W", usage.get("power_milliwatts"), 1000),
                 _temperature(usage),
-                Text(holder or _why_not_free(gpu), style="" if holder else "dim"),
+                _holder_and_trouble(gpu, usage, holder),
             )
     return table
 
@@ -255,5 +255,10 @@ def _of(form: str, value: float | None, divisor: int = 1) -> str:
     return "" if value is None else form.format(value / divisor)
 
 
-def _why_not_free(gpu: Document) -> str:
-    return str(gpu["state"]) + (f": {gpu['reason']}" if gpu["reason"] else "")
+def _holder_and_trouble(gpu: Document, usage: Document, holder: str) -> Text:
+    """Who has it, or why nobody may; and the latest error that its driver has reported."""
+    trouble = gpu["reason"] or usage.get("last_xid")
+    return Text.assemble(
+        holder if holder else (str(gpu["state"]), "dim"),
+        (f": {trouble}", "red" if gpu["reason"] else "dim") if trouble else "",
+    )

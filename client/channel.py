@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from ..wire import envelope, link
+from ..wire import envelope, link, tracing
 from ..wire.envelope import Kind
 from ..wire.errors import (
     ConnectionLost,
@@ -59,6 +59,7 @@ class KernelChannel:
         session: str = "",
     ) -> None:
         """``session``: the Jupyter session that the kernel's messages are to name; empty: whichever it has."""
+        tracing.prepare("client")
         self._find_broker = find_broker
         self._kernel_id = kernel_id
         self._listener = listener
@@ -98,14 +99,19 @@ class KernelChannel:
         if self.is_attached and gpu is None:
             assert self.view is not None
             return self.view
-        request = link.AttachRequest(request_id=new_id("request"), gpu=gpu)
-        try:
-            await self._request(request)
-        except asyncio.CancelledError:
-            self._link.say(link.CancelRequest(request_id=request.request_id))
-            raise
-        assert self.view is not None  # the state came before the reply
-        return self.view
+        with tracing.start(await tracing.tracer_of("client"), "attach", kernel=self._kernel_id) as span:
+            request = link.AttachRequest(request_id=new_id("request"), gpu=gpu, traceparent=span.traceparent)
+            try:
+                await self._request(request)
+            except asyncio.CancelledError:
+                self._link.say(link.CancelRequest(request_id=request.request_id))
+                raise
+            view = self.view
+            assert view is not None  # the state came before the reply
+            if view.gpus is not None and view.lease is not None:
+                span.set(gpu=view.gpus.model, agent=view.gpus.agent_name, lease=view.lease.id)
+                span.set(simulated=view.gpus.simulated)
+            return view
 
     async def release(self, *, end: bool = False) -> None:
         await self._request(link.ReleaseRequest(request_id=new_id("request"), end=end))

@@ -6,6 +6,7 @@ no NVIDIA GPU is found, a *simulated* H100 is asked for; everything that names t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -57,15 +58,10 @@ def show_rich(content: dict) -> None:
 def gpu_models() -> list[str]:
     """The models of this machine's NVIDIA GPUs, as GPU specs name them."""
     try:
-        import pynvml
-        from perijove.wire.gpu_spec import model_from_device_name
+        from perijove.remote_agent.gpus.nvidia import Nvidia
 
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [
-            model_from_device_name(pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-            for handle in handles
-        ]
+        with contextlib.closing(Nvidia()) as driver:
+            return [gpu.model for gpu in driver.gpus()]
     except Exception:  # noqa: BLE001 - no driver, no library, no device: all mean that there is no GPU to use
         return []
 

@@ -16,6 +16,7 @@ import structlog
 import zmq
 
 from .. import __version__
+from ..wire import tracing
 from ..wire.control import Hello, Inventory
 from ..wire.versions import PROTOCOL
 from .boot_clock import boot_ns
@@ -92,7 +93,9 @@ class _Agent:
         self._context.max_sockets = 10_000
         self._tasks = asyncio.TaskGroup()
         data_links = dialer(settings, DataConnection)
-        driver = _driver()
+        self._loop = asyncio.get_running_loop()
+        self._look_now = asyncio.Event()
+        driver = _driver(self._gpu_in_doubt)
         self._gpus = GpuPool(
             simulated_gpus(settings.simulate, premises.agent_id), driver, guard, self._inventory_changed
         )
@@ -104,6 +107,7 @@ class _Agent:
         self._kernels = Kernels(premises, self._gpus, self._spares, boot_ns, self._uplink.say, self._uplink.say_surely)
 
     async def run(self) -> None:
+        self._kernels.tracer = await tracing.tracer_of("agent")
         stop = asyncio.Event()
         with _signals(stop):
             try:
@@ -124,6 +128,7 @@ class _Agent:
                 if reason is not None:
                     raise reason from None
             finally:
+                await asyncio.shield(self._gpus.close())
                 self._context.destroy(linger=0)
 
     async def _until_done(self, stop: asyncio.Event) -> BaseException | None:
@@ -207,10 +212,17 @@ class _Agent:
                     log.exception("usage could not be sampled")
             await asyncio.sleep(EVERY_S)
 
+    def _gpu_in_doubt(self) -> None:
+        """From the driver's thread."""
+        self._loop.call_soon_threadsafe(self._look_now.set)
+
     async def _look_at_gpus(self) -> None:
-        """Every few seconds: the inventory, and what idle kernels do on their GPUs."""
+        """Every few seconds, and when one is in doubt: the inventory, and what idle kernels do on their GPUs."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._look_now.wait()
+            self._look_now.clear()
             await self._gpus.refresh()
             for kernel in self._kernels.attached():
                 process = kernel.process
@@ -244,10 +256,10 @@ def _signals(stop: asyncio.Event) -> Any:
             loop.remove_signal_handler(number)
 
 
-def _driver() -> Driver | None:
-    """Only where NVIDIA has drivers; there may still be none."""
+def _driver(in_doubt: Callable[[], None]) -> Driver | None:
+    """Only where NVIDIA has drivers; there may still be none. ``in_doubt`` is called in a thread of it."""
     if sys.platform != "linux":
         return None
     from .gpus.nvidia import Nvidia  # its library warns on import elsewhere
 
-    return Nvidia()
+    return Nvidia(in_doubt)

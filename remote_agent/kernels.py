@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from ..wire import tracing
 from ..wire.control import (
     LIMIT_GRACE_MS,
     Activity,
@@ -29,7 +30,9 @@ from ..wire.control import (
     Restart,
 )
 from ..wire.errors import PerijoveError
+from ..wire.tracing import Span, Tracer
 from .allowances import Allowances
+from .bind_trace import BindTrace
 from .boot_clock import Clock
 from .errors import KernelStartFailed, ProcessGone
 from .gpu_use import GpuUse
@@ -60,6 +63,7 @@ class Kernel:
     use: GpuUse = field(default_factory=GpuUse)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     activity_due: bool = False  # the broker is about to be told that something ran
+    trace: BindTrace = field(default_factory=lambda: BindTrace(tracing.NOT_TRACED))
 
 
 class Kernels:
@@ -81,6 +85,7 @@ class Kernels:
         self._say = say
         self._say_surely = say_surely
         self._kernels: dict[str, Kernel] = {}
+        self.tracer: Tracer | None = None  # where an endpoint for traces is configured
         self.allowances = Allowances()
         self.new_allowance = asyncio.Event()
 
@@ -122,6 +127,13 @@ class Kernels:
     # the broker's commands --------------------------------------------------------------------------------------
 
     async def bind(self, command: Bind) -> None:
+        trace = tracing.start(
+            self.tracer, "bind", command.traceparent, kernel=command.kernel_id, lease=command.lease_id
+        )
+        with trace as span:
+            await self._bind(command, span)
+
+    async def _bind(self, command: Bind, span: Span) -> None:
         received_ns = self._clock()
         kernel = self._kernels.setdefault(command.kernel_id, Kernel(command.kernel_id, command.user))
         async with kernel.lock:
@@ -134,19 +146,25 @@ class Kernels:
                 if kernel.lease is not None:
                     self._close_lease(kernel)
                 # The process first: nothing is held, and nothing billed, while a spare is still being started.
-                process = await self._process_for(kernel, command.incarnation)
-                hold = await self._gpus.hold(command.gpus)
+                how = "resumed" if command.incarnation else "spare" if self._spares.count else "new"
+                with span.child("process", process=how):
+                    process = await self._process_for(kernel, command.incarnation)
+                with span.child("lock"):
+                    hold = await self._gpus.hold(command.gpus)
                 kernel.lease = lease = Lease(LeaseMeter(command.lease_id, self._clock()), hold)
                 self.allowances.grant(command.lease_id, command.allowance_s, received_ns)
                 self.limit({command.lease_id: command.limit_ms})
                 self.new_allowance.set()
                 directory = self._premises.working_directory(kernel.kernel_id)
-                await process.bind(hold.environment, directory, command.session, hold.gpus)
+                with span.child("process bind"):
+                    await process.bind(hold.environment, directory, command.session, hold.gpus)
                 if not process.alive:
                     raise ProcessGone("the kernel's process ended while it was being attached")
             except (PerijoveError, OSError, TimeoutError) as error:
+                span.fail(tracing.code_of(error))
                 await self._bind_failed(kernel, command, command.incarnation, lease, error)
                 return
+            kernel.trace = BindTrace(span)
             self._started(kernel, process)
             self._say_bound(kernel, command, resumed=command.incarnation is not None)
 
@@ -342,6 +360,7 @@ class Kernels:
     def _activity_changed(self, kernel: Kernel, process: KernelProcess) -> None:
         if kernel.process is not process:
             return
+        kernel.trace.activity(busy=process.busy)
         if kernel.lease is not None:
             kernel.lease.meter.enter(Phase.BUSY if process.busy else Phase.IDLE, self._clock())
         if not kernel.activity_due:
@@ -444,6 +463,7 @@ class Kernels:
 
     def _close_lease(self, kernel: Kernel) -> LeaseReport | None:
         lease, kernel.lease = kernel.lease, None
+        kernel.trace.over()
         if lease is None:
             return None
         self._gpus.give_back(lease.hold)

@@ -95,7 +95,7 @@ class Telemetry:
         if self.driver is None:
             return None
         by_process = self.driver.memory_by_process(uuid)
-        return sum(by_process.get(pid, 0) for pid in family)
+        return None if by_process is None else sum(by_process.get(pid, 0) for pid in family)
 
 
 def _families(pids: Sequence[int]) -> dict[int, list[int]]:

@@ -178,6 +178,7 @@ class Bind(Document):
     allowance_s: float
     limit_ms: int | None = None  # how long the lease may run altogether: what is left of a budget pays for no more
     session: str = ""  # the Jupyter session that the process's messages are to name; empty: as it is
+    traceparent: str = ""  # the span that the bind is a part of (W3C trace context); empty: nobody traces it
 
 
 class Release(Document):

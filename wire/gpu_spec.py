@@ -1,4 +1,8 @@
-"""GPU specs: what a user asks for. ``H100``, ``H100:2``, ``H100|A100``, ``40GB``, ``any``, ``cpu``."""
+"""GPU specs: what a user asks for. ``H100``, ``H100:2``, ``H100|A100``, ``40GB``, ``any``, ``cpu``.
+
+A MIG instance (a part of a GPU that NVIDIA's driver has cut off) is a GPU of a model of its own, ``H100-1g.10gb``. Who
+asks for an ``H100`` gets a whole one; who asks by memory, or for any, may get an instance.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from .errors import InvalidGpuSpec
 
 _MODEL = re.compile(r"[A-Za-z][A-Za-z0-9-]*\Z")
+_INSTANCE = re.compile(r"-((?:\d+C\.)?\d+G\.\d+GB)\Z", re.IGNORECASE)  # -1g.10gb, -1c.3g.40gb
 _MEMORY = re.compile(r"(\d+)\s*(?:GB|GiB|G)\Z", re.IGNORECASE)
 _HOW = "write a GPU spec like H100, H100:2, H100|A100, 40GB, any or cpu"
 MAX_COUNT = 64
@@ -26,8 +31,11 @@ class Choice:
         """Whether a GPU of this model and memory (bytes) will do.
 
         Marketing gigabytes are decimal and drivers report a little less than the label: a "40GB" card has 39.4 GiB.
-        So a memory wish is met from 93 % of that many GiB.
+        So a memory wish is met from 93 % of that many GiB. Several GPUs are never several MIG instances: CUDA shows a
+        process only one of them.
         """
+        if self.count > 1 and is_mig_instance(model):
+            return False
         if self.model is not None:
             return model_matches(self.model, model)
         if self.min_memory_gib is not None:
@@ -83,15 +91,39 @@ def _parse_choice(part: str, whole: str) -> Choice:
         return Choice(count=count)
     if name.lower() == "cpu":
         raise InvalidGpuSpec(f"'cpu' stands alone, so the GPU spec {whole!r} cannot be read; {_HOW}")
-    if not _MODEL.match(name):
+    if not _MODEL.match(_INSTANCE.sub("", name)):
         raise InvalidGpuSpec(f"{part!r} in the GPU spec {whole!r} cannot be read; {_HOW}")
-    return Choice(model=name.upper(), count=count)
+    if count > 1 and is_mig_instance(name):
+        raise InvalidGpuSpec(
+            f"{part!r} in the GPU spec {whole!r} asks for {count} MIG instances, and CUDA shows a process only one; "
+            "ask for a larger instance or for whole GPUs"
+        )
+    return Choice(model=_spelled(name), count=count)
 
 
 def model_matches(wanted: str, model: str) -> bool:
-    """``A100`` takes an ``A100-80GB`` as well as an ``A100-40GB``; ``A100-80GB`` takes only that."""
-    wanted, model = wanted.upper(), model.upper()
-    return model == wanted or model.startswith(wanted + "-")
+    """``A100`` takes an ``A100-80GB`` as well as an ``A100-40GB``; ``A100-80GB`` takes only that.
+
+    A MIG instance is only taken by its name: ``A100-3g.20gb`` takes an ``A100-40GB-3g.20gb``, and ``A100`` does not.
+    """
+    (wanted, wanted_part), (model, part) = _parts(wanted), _parts(model)
+    return wanted_part == part and (model == wanted or model.startswith(wanted + "-"))
+
+
+def is_mig_instance(model: str) -> bool:
+    """Whether a model's name is that of a part of a GPU."""
+    return _INSTANCE.search(model) is not None
+
+
+def _parts(model: str) -> tuple[str, str]:
+    """The whole GPU's model, and which part of it (empty: all)."""
+    found = _INSTANCE.search(model)
+    return (model.upper(), "") if found is None else (model[: found.start()].upper(), found[1].lower())
+
+
+def _spelled(model: str) -> str:
+    whole, part = _parts(model)
+    return f"{whole}-{part}" if part else whole
 
 
 _MARKETING = re.compile(r"\b(?:NVIDIA|TESLA|GEFORCE|QUADRO)\b", re.IGNORECASE)
@@ -113,3 +145,22 @@ def model_from_device_name(name: str, memory_bytes: int) -> str:
     if model == "A100":
         return "A100-40GB" if memory_bytes < 60 * GIB else "A100-80GB"
     return model
+
+
+_MIG_NAME = re.compile(r"\bMIG ((?:\d+c\.)?\d+g\.\d+gb)", re.IGNORECASE)
+
+
+def mig_model(whole: str, instance_name: str, slices: int, memory_bytes: int) -> str:
+    """The short model of a MIG instance of the model ``whole``, from the driver's name for it.
+
+    Older drivers call it as they call the GPU; then it is the compute slices and the memory (bytes). Instances that
+    also have the media engines (``1g.10gb+me``) are not told apart.
+
+    >>> mig_model("H100", "NVIDIA H100 80GB HBM3 MIG 1g.10gb", 1, 9856 << 20)
+    'H100-1g.10gb'
+    >>> mig_model("A100-40GB", "NVIDIA A100-SXM4-40GB", 3, 19968 << 20)
+    'A100-40GB-3g.20gb'
+    """
+    named = _MIG_NAME.search(instance_name)
+    part = named[1].lower() if named else f"{slices}g.{-(-memory_bytes // GIB)}gb"
+    return f"{whole}-{part}"

@@ -11,6 +11,7 @@ from pydantic import Field, TypeAdapter
 
 from .models import Document, KernelView
 from .money import MOST_BUDGET_NANODOLLARS
+from .tracing import MOST_TRACEPARENT_CHARACTERS
 from .usage import KernelUsage
 from .versions import ProtocolVersion
 
@@ -33,12 +34,14 @@ class ClientHello(Document):
 class AttachRequest(Document):
     """Wish for a GPU; answered by Reply when attached, failed or cancelled. States come in between.
 
-    ``gpu``: the GPU spec that the kernel is to have from now on; None: the one it has.
+    ``gpu``: the GPU spec that the kernel is to have from now on; None: the one it has. ``traceparent``: the span that
+    the attach is a part of (W3C trace context); empty: it is traced by nobody.
     """
 
     type: Literal["attach"] = "attach"
     request_id: str
     gpu: str | None = Field(default=None, max_length=MOST_SPEC_CHARACTERS)
+    traceparent: str = Field(default="", max_length=MOST_TRACEPARENT_CHARACTERS)
 
 
 class CancelRequest(Document):

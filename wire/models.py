@@ -20,12 +20,24 @@ class Document(BaseModel):
 class Gpu(Document):
     uuid: str
     index: int
-    model: str  # short, as in a GPU spec: H100, A100-80GB
+    model: str  # short, as in a GPU spec: H100, A100-80GB, H100-1g.10gb
     name: str  # as the driver says
     memory_bytes: int
     simulated: bool = False
     state: GpuState = GpuState.FREE
     reason: str = ""  # why it is not free, for people
+    part_of: str = ""  # of a MIG instance: the uuid of the GPU that it is a part of
+    part: int | None = None  # of a MIG instance: its number on that GPU
+
+    @property
+    def place(self) -> str:
+        """Which of its host's devices it is, as NVIDIA's tools write it: ``0``, or ``0:1`` for a MIG instance."""
+        return str(self.index) if self.part is None else f"{self.index}:{self.part}"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """By which a host's devices are listed."""
+        return self.index, -1 if self.part is None else self.part
 
 
 class GrantedGpus(Document):

@@ -14,7 +14,11 @@ from .models import Document
 
 
 class GpuSample(Document):
-    """One device. Source: NVML; a simulated device's figures follow its kernel's CPU use."""
+    """One device. Source: NVML; a simulated device's figures follow its kernel's CPU use.
+
+    Of a MIG instance only memory, processes and Xids are its own: power, energy, temperature, clocks, what slows it
+    down and ECC errors are the whole GPU's, and how busy it is the driver does not say.
+    """
 
     uuid: str
     simulated: bool = False
@@ -29,7 +33,10 @@ class GpuSample(Document):
     sm_clock_mhz: int | None = None
     memory_clock_mhz: int | None = None
     throttled_by: list[str] = Field(default_factory=list)  # "power", "heat", "hardware"
+    corrected_ecc_errors: int | None = None  # since the driver was loaded
     uncorrected_ecc_errors: int | None = None  # since the driver was loaded
+    xid_errors: dict[int, int] | None = None  # how often the driver has reported each, since the agent began
+    last_xid: str = ""  # the latest of them, for people: "Xid 31: … (12:03 UTC)"
 
 
 class OwnGpu(Document):

@@ -81,11 +81,12 @@ def gpu_documents(broker: Broker, agent: Agent, *, usage: bool = True) -> list[d
     prices = broker.fleet.state.prices
     now = broker.now()
     documents = []
-    for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.index):
+    for gpu in sorted(agent.gpus.values(), key=lambda gpu: gpu.order):
         document = gpu.model_dump(mode="json")
         if gpu.state is GpuState.FREE and broker.fleet.state.is_held(agent, gpu):
             document["state"] = GpuState.HELD.value
         document |= {
+            "place": gpu.place,
             "agent": agent.id,
             "agent_name": agent.name,
             "connected": agent.link_id is not None,

@@ -306,10 +306,14 @@ class _Plan:
 
     def _no_such_gpu(self, spec: GpuSpec) -> str:
         """What was asked for, what exists, and what to do: the whole answer a person needs."""
-        counts = Counter((gpu.model, gpu.simulated, host.name) for host in self.hosts for gpu in host.gpus)
+        counts = Counter(
+            (gpu.model, gpu.simulated, host.name, f", lost: {gpu.reason}" if gpu.state is GpuState.LOST else "")
+            for host in self.hosts
+            for gpu in host.gpus
+        )
         there = ", ".join(
-            f"{number} × {'simulated ' if simulated else ''}{model} ({name})"
-            for (model, simulated, name), number in sorted(counts.items())
+            f"{number} × {'simulated ' if simulated else ''}{model} ({name}{lost})"
+            for (model, simulated, name, lost), number in sorted(counts.items())
         )
         if there:
             exists = f"this broker has {there}"

@@ -212,9 +212,11 @@ class FleetState:
         for uuid in record.gpus:
             self.holds.pop(gpu_key(record.agent_id, uuid, simulated=record.simulated), None)
             gpu = agent.gpus.get(uuid) if agent is not None else None
-            # The agent's next inventory says so too; the next in line need not wait for it.
+            # The agent's next inventory says so too; the next in line need not wait for it. A reason while it was held
+            # is one why nothing new may run on it.
             if agent is not None and gpu is not None and gpu.state is GpuState.HELD:
-                agent.gpus[uuid] = gpu.model_copy(update={"state": GpuState.FREE, "reason": ""})
+                then = GpuState.UNHEALTHY if gpu.reason else GpuState.FREE
+                agent.gpus[uuid] = gpu.model_copy(update={"state": then})
         self.shares.held(record.user, -len(record.gpus))
 
     def is_held(self, agent: Agent, gpu: Gpu) -> bool:

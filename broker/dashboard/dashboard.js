@@ -114,8 +114,8 @@ function createGpu() {
 
 function drawGpu(card, gpu, figures, holder) {
   const away = gpu.agent.state !== "connected";
-  const [use, used, power, heat, total, slowed, problem] = figures ?? [];
-  say(part(card, "name"), `${gpu.model} ${gpu.index} on ${gpu.agent.name}`);
+  const [use, used, power, heat, total, slowed, problem, xid] = figures ?? [];
+  say(part(card, "name"), `${gpu.model} ${gpu.place} on ${gpu.agent.name}`);
   say(part(card, "state"), away ? "away" : gpu.state, `tag ${away ? "bad" : GPU_TAGS[gpu.state] ?? "warn"}`);
   part(card, "simulated").hidden = !gpu.simulated;
   say(part(card, "why"), problem || gpu.reason || (holder ? `${holder.user} · ${holder.name}` : gpu.state === "held" ? "somebody else's" : ""),
@@ -129,6 +129,7 @@ function drawGpu(card, gpu, figures, holder) {
     ["Memory", used == null ? "" : `${bytes(used)} of ${bytes(total)}`],
     ["Power", power == null ? "" : `${Math.round(power / 1000)} W`],
     ["Temperature", heat == null ? "" : `${heat} °C${slowed?.length ? `, slowed by ${slowed.join(", ")}` : ""}`],
+    ["Last error", xid ?? ""],
     ["Price", gpu.price_listed ? `${dollars(gpu.price_microdollars_per_second * 3600 * 1000)} per hour` : "no price is listed"],
   ]);
 }

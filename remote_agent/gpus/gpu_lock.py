@@ -1,4 +1,5 @@
-"""One GPU, one holder, on this whole host: a lock file per GPU, across users and agents (DESIGN.md §3).
+"""One GPU, one holder, on this whole host: a lock file per GPU, across users and agents (DESIGN.md §3). A MIG instance
+is a GPU here, with a lock of its own: the GPU that it is a part of is leased to nobody.
 
 The lock is a ``flock`` on a file in a directory that everyone may write to, as /tmp is. Files are only ever opened
 without following links and never written to, so that nobody can be tricked through them. The lock belongs to the open
@@ -18,7 +19,7 @@ from ..errors import GpuUnavailable
 
 DIRECTORY_VARIABLE = "PERIJOVE_GPU_LOCKS"  # for hosts whose containers share another directory than /tmp
 _DEFAULT_DIRECTORY = Path("/tmp/perijove-gpu-locks")  # noqa: S108 - made sticky, opened without following links
-_SAFE_NAME = re.compile(r"[A-Za-z0-9-]+\Z")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9/-]+\Z")  # a slash: older drivers call a MIG instance MIG-GPU-…/1/0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def acquire(uuid: str) -> GpuLock:
     directory = lock_directory()
     try:
         _prepare(directory)
-        fd = _open(directory / uuid)
+        fd = _open(directory / _file_name(uuid))
     except OSError as error:
         raise GpuUnavailable(f"the lock of GPU {uuid} cannot be opened in {directory}: {error.strerror}") from error
     try:
@@ -62,7 +63,7 @@ def is_locked(uuid: str) -> bool:
     if not _SAFE_NAME.match(uuid):
         return False
     try:
-        fd = os.open(lock_directory() / uuid, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(lock_directory() / _file_name(uuid), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -72,6 +73,10 @@ def is_locked(uuid: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _file_name(uuid: str) -> str:
+    return uuid.replace("/", "_")
 
 
 def _prepare(directory: Path) -> None:

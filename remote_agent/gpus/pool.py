@@ -30,7 +30,10 @@ class Driver(Protocol):
         ...
 
     def sample(self, uuid: str) -> GpuSample: ...
-    def memory_by_process(self, uuid: str) -> dict[int, int]: ...
+    def memory_by_process(self, uuid: str) -> dict[int, int] | None: ...
+    def close(self) -> None:
+        """Nothing is asked any more: end what it has going on."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class GpuPool:
         if self.view() != before:
             self._changed()
 
+    async def close(self) -> None:
+        if self._driver is not None:
+            await asyncio.to_thread(self._driver.close)
+
     async def hold(self, uuids: Sequence[str]) -> Hold:
         """Take these GPUs, all or none: lock each, then see that it is empty.
 
@@ -138,6 +145,8 @@ class GpuPool:
         for lock in hold.locks:
             self._keeper.let_go(lock.uuid)
             lock.release()
+        if any(gpu.reason for uuid in hold.uuids if (gpu := self._gpus.get(uuid)) is not None):
+            self._changed()  # what came over it while it was held keeps it from being free
 
     def _known(self, uuid: str) -> Gpu:
         gpu = self._gpus.get(uuid)

@@ -93,7 +93,9 @@ class SimulatedMeter:
             temperature_celsius=round(_COLD_CELSIUS + _WARMER_BY * share),
             sm_clock_mhz=round(_IDLE_MHZ + (_BUSY_MHZ - _IDLE_MHZ) * share),
             memory_clock_mhz=_MEMORY_MHZ,
+            corrected_ecc_errors=0,
             uncorrected_ecc_errors=0,
+            xid_errors={},
         )
 
     def memory_of(self, uuid: str, holder: KernelSample) -> int:

@@ -10,6 +10,7 @@ from ..models import Bill
 from ..money import cost_nanodollars, format_dollars
 
 SECONDS_PER_HOUR_MS = 3_600_000
+MOST_TROUBLES = 5
 
 
 class Table:
@@ -38,7 +39,7 @@ class Table:
         return {**(self.panel or {}), "text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _repr_html_(self) -> str:
-        note = f"<div>{html_text(self.note)}</div>" if self.note else ""
+        note = "".join(f"<div>{html_text(line)}</div>" for line in self.note.splitlines())
         if not self.rows:
             return note
         head = "".join(f'<th style="text-align:left">{html_text(cell)}</th>' for cell in self.headings)
@@ -73,7 +74,18 @@ def gpu_table(gpus: Sequence[dict[str, Any]], broker: str | None) -> Table:
             "To try without: PERIJOVE_SIMULATE=H100:2 before the notebook starts, or perijove up --simulate H100:2"
         )
     )
-    return Table(["GPU", "memory", "number", "free", "price", "agent"], rows, note)
+    return Table(["GPU", "memory", "number", "free", "price", "agent"], rows, "\n".join([*_troubles(gpus), note]))
+
+
+def _troubles(gpus: Sequence[dict[str, Any]]) -> list[str]:
+    """A sentence for each GPU on which nothing new may run, or will once its holder lets go of it."""
+    ill = [gpu for gpu in gpus if gpu.get("reason") and gpu.get("state") in ("unhealthy", "lost", "held")]
+    told = []
+    for gpu in ill[:MOST_TROUBLES]:
+        state = "held, and takes nothing new" if gpu["state"] == "held" else gpu["state"]
+        which = f"{gpu['model']} {gpu.get('place', '')}".rstrip()
+        told.append(f"{which} on {gpu.get('agent_name', 'this host')} is {state}: {gpu['reason']}")
+    return [*told, *([f"and {len(ill) - len(told)} more in trouble"] if len(ill) > len(told) else [])]
 
 
 def bill_table(bill: Bill) -> Table:

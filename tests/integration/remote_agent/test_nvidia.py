@@ -1,87 +1,10 @@
-"""Real GPUs as the driver's library tells of them: a stand-in library, compiled here, is the lowest level there is.
-
-It has to be there before Python starts, so each test runs a program of its own.
-"""
+"""Real GPUs as the driver's library tells of them: a stand-in library, compiled here, is the lowest level there is."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-SOURCE = Path(__file__).with_name("nvml_stand_in.c")
-H100 = "GPU-11111111-2222-3333-4444-555555555555"
-A100 = "GPU-aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-BOTH = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|0|\n{A100}|NVIDIA A100-SXM4-40GB|40960|0|0|\n"
-
-Program = Callable[[str], Any]
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler, so no stand-in for NVIDIA's library")
-    directory = tmp_path_factory.mktemp("nvml")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", SOURCE], check=True)
-    return directory
-
-
-@pytest.fixture
-def run(library: Path, tmp_path: Path) -> Program:
-    """Runs a program with ``state(text)`` to change the driver's world, and gives what it prints as JSON."""
-    state = tmp_path / "state"
-    state.write_text(BOTH)
-    preamble = f"""
-import asyncio, json, pathlib
-from perijove.remote_agent.gpus.nvidia import Nvidia
-from perijove.remote_agent.gpus.pool import GpuPool
-from perijove.remote_agent.errors import GpuUnavailable
-H100, A100, BOTH = {H100!r}, {A100!r}, {BOTH!r}
-state = pathlib.Path({str(state)!r}).write_text
-figures = pathlib.Path({str(tmp_path / "figures")!r}).write_text
-
-class Keeper:
-    held = []
-    def hold(self, name, lock_fd): self.held.append(name)
-    def let_go(self, name): self.held.remove(name)
-
-changes = []
-pool = GpuPool([], Nvidia(), Keeper(), lambda: changes.append([g.state.value for g in pool.view()]))
-
-async def refused(uuids):
-    try:
-        await pool.hold(uuids)
-    except GpuUnavailable as error:
-        return str(error)
-"""
-    environment = os.environ | {
-        "LD_LIBRARY_PATH": str(library),
-        "NVML_STAND_IN": str(state),
-        "NVML_FIGURES": str(tmp_path / "figures"),
-        "PERIJOVE_GPU_LOCKS": str(tmp_path / "locks"),
-    }
-
-    def program(body: str) -> Any:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", preamble + body], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return program
-
-
-def asynchronously(body: str) -> str:
-    indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
-    return f"async def main():\n{indented}\nasyncio.run(main())\n"
+from .nvml_programs import A100, H100, Program, asynchronously
 
 
 def test_the_inventory_names_models_and_memory(run: Program) -> None:
@@ -199,7 +122,10 @@ def test_what_a_device_does(run: Program):
             "sm_clock_mhz": 1756,
             "memory_clock_mhz": 1757,
             "throttled_by": ["power"],
+            "corrected_ecc_errors": 20,
             "uncorrected_ecc_errors": 2,
+            "xid_errors": {},
+            "last_xid": "",
         },
         {"71": 512 << 20, "72": 512 << 20},
     ]
@@ -220,7 +146,7 @@ def test_a_lost_device_says_so(run: Program):
     )
     assert "GPU is lost" in sample[0]["problem"]
     assert sample[0]["utilization_percent"] is None
-    assert sample[1] == {}
+    assert sample[1] is None
 
 
 def test_a_device_with_memory_errors_takes_nothing_new(run: Program) -> None:

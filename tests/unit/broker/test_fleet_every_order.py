@@ -5,6 +5,8 @@ What must hold at every step is asserted by the world; what must hold once all m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,9 +26,11 @@ budgets = st.sampled_from([None, *(seconds * 1_000 * 1097 for seconds in (0, 2, 
 
 
 class EveryOrder(RuleBasedStateMachine):
+    world_of: Callable[[Policy], World] = World
+
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(Policy(home_wait_ms=30_000, home_away_wait_ms=20_000))
+        self.world = self.world_of(Policy(home_wait_ms=30_000, home_away_wait_ms=20_000))
         self.world.agent("a", *make_gpus("a", "H100", 2))
         self.world.agent("b", *make_gpus("b", "H100", 1), *make_gpus("b", "T4", 1))
         self.budgets: dict[str, int] = {}  # of kernels that have had one from the beginning on

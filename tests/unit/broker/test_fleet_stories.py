@@ -166,6 +166,24 @@ def test_a_release_asked_while_attaching_cancels_the_attach_and_frees_the_gpu() 
     assert not world.ledger.open
 
 
+def test_a_gpu_that_came_in_doubt_while_it_was_held_goes_to_nobody_when_it_is_given_back() -> None:
+    """The agent's next inventory is not there yet when the next in line is looked at."""
+    world = world_with(1)
+    client, waiter = world.attached(), world.kernel("H100")
+    agent = world.agents["a"]
+    agent.gpus = [gpu.model_copy(update={"state": "unhealthy", "reason": "Xid 79"}) for gpu in agent.gpus]
+    agent.say(control.Inventory(gpus=agent.inventory()))
+    asked = world.attach(waiter)
+    world.deliver_all()
+    assert state_of(client) is KernelState.ATTACHED
+    client.ask(link.ReleaseRequest)
+    world.deliver_all()
+    assert state_of(client) is KernelState.SUSPENDED
+    assert asked not in waiter.answers
+    assert waiter.view is not None
+    assert "1 unhealthy (Xid 79)" in waiter.view.queue_reason
+
+
 def test_release_then_attach_without_waiting_happens_in_that_order() -> None:
     world = world_with(1)
     client = world.attached()

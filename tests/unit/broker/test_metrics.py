@@ -14,6 +14,7 @@ from perijove.broker.metrics import ATTACH_BOUNDS_S, Histogram, Metrics
 from perijove.broker.relay import Relay
 from perijove.broker.usage import UsageBook
 from perijove.wire import link
+from perijove.wire.usage import GpuSample, HostSample, Usage
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,6 +28,7 @@ class WatchedWorld(World):
         super().__init__()
         self.metrics = Metrics()
         self.relay = Relay()
+        self.usage = UsageBook()
 
     def happen(self, event: FleetEvent) -> None:
         instructions = self.fleet.handle(event, self.now)
@@ -45,7 +47,7 @@ class WatchedWorld(World):
             fleet=self.fleet,
             metrics=self.metrics,
             relay=self.relay,
-            usage=UsageBook(),
+            usage=self.usage,
             version="1",
             started=self.fleet.state.started,
             now=lambda: self.now,
@@ -177,6 +179,25 @@ def test_agents_gpus_and_spares_are_those_of_agents_that_are_there(world: Watche
     assert world.value("agents", state="away") == 1
     assert world.value("gpus", gpu="T4") == 0
     assert here.link_id is not None
+
+
+def test_xids_are_counted_by_device_and_instances_of_one_gpu_are_told_apart(world: WatchedWorld) -> None:
+    (whole,) = make_gpus("a", "H100", 1)
+    parts = [
+        whole.model_copy(update={"uuid": f"MIG-{part}", "model": "H100-1g.10gb", "part_of": whole.uuid, "part": part})
+        for part in range(2)
+    ]
+    world.agent("a", *parts)
+    samples = [
+        GpuSample(uuid="MIG-0", memory_used_bytes=1, xid_errors={31: 2, 43: 1}),
+        GpuSample(uuid="MIG-1", memory_used_bytes=2),  # its driver reports none
+    ]
+    host = HostSample(cpu_percent=0, cores=1, memory_used_bytes=0, memory_total_bytes=1)
+    world.usage.take("a", Usage(host=host, gpus=samples, kernels=[]), {}, world.now)
+    of_first = {"agent": "a", "index": "0:0", "gpu": "H100-1g.10gb"}
+    assert world.value("gpu_xid_errors_total", **of_first, xid="31") == 2
+    assert world.value("gpu_xid_errors_total", **of_first) == world.value("gpu_xid_errors_total") == 3
+    assert world.value("gpu_memory_used_bytes", index="0:1") == 2
 
 
 def test_a_value_on_a_bound_is_below_it() -> None:

@@ -35,6 +35,23 @@ def test_an_unlisted_model_costs_what_the_cheapest_with_its_memory_does_and_neve
     assert book.of_gpu("X9000", 1000 * GIB) == max(price.microdollars_per_second for price in book.gpus)
 
 
+def test_a_mig_instance_costs_what_a_gpu_of_its_size_does_unless_it_is_listed(tmp_path: Path) -> None:
+    book = load_price_book(None)
+    assert book.of_gpu("H100-1g.10gb", 9856 << 20) == book.of_gpu("T4", 16 * GIB)
+    assert book.of_gpu("H100-3g.40gb", 40448 << 20) == book.of_gpu("L40S", 48 * GIB)
+    assert not book.lists("H100-1g.10gb")
+    path = tmp_path / "prices.toml"
+    path.write_text(
+        'cpu_usd_per_second = "0"\n'
+        '[gpu.H100]\nusd_per_second = "0.001097"\nmemory_gib = 80\n'
+        '[gpu."H100-1g.10gb"]\nusd_per_second = "0.0002"\nmemory_gib = 10\n'
+    )
+    own = load_price_book(path)
+    assert own.of_gpu("H100-1g.10gb", 9856 << 20) == 200
+    assert own.of_gpu("H100", 80 * GIB) == 1097
+    assert own.lists("H100-1g.10gb")
+
+
 def test_the_default_book_is_dated_and_names_its_source() -> None:
     book = load_price_book(None)
     assert book.dated == "2026-07"

@@ -56,6 +56,14 @@ def test_an_unhealthy_gpu_is_given_to_nobody_and_the_line_says_why() -> None:
     assert waits.reason.endswith("1 of 2 H100 in use, 1 unhealthy (2 uncorrected memory errors)")
 
 
+def test_a_lost_gpu_is_none_and_the_refusal_says_what_became_of_it() -> None:
+    (gpu,) = make_gpus("a", "H100", 1)
+    lost = gpu.model_copy(update={"state": GpuState.LOST, "reason": "it fell off the bus"})
+    refused = one(plan([request("k")], [host("a", lost)], {}, NOW), "k")
+    assert isinstance(refused, Refuse)
+    assert "there is no H100 here: this broker has 1 × H100 (a, lost: it fell off the bus)" in refused.message
+
+
 def test_what_exists_nowhere_is_refused_with_what_to_do() -> None:
     refusal = one(plan([request("k", "B200:2")], [host("a", *make_gpus("a", "T4", 2))], {}, NOW), "k")
     assert isinstance(refusal, Refuse)
@@ -235,3 +243,35 @@ def test_a_large_fleet_is_planned_in_no_time() -> None:
     started = time.perf_counter()
     plan(requests, hosts, {}, NOW)
     assert time.perf_counter() - started < 2.0
+
+
+def mig_instances(agent: str, count: int) -> list[Gpu]:
+    (whole,) = make_gpus(agent, "H100", 1)
+    return [
+        whole.model_copy(
+            update={
+                "uuid": f"MIG-{agent}-{part}",
+                "model": "H100-1g.10gb",
+                "memory_bytes": 9856 << 20,
+                "part_of": whole.uuid,
+                "part": part,
+            }
+        )
+        for part in range(count)
+    ]
+
+
+def test_who_asks_for_a_gpu_gets_no_part_of_one() -> None:
+    hosts = [host("a", *mig_instances("a", 7)), host("b", *make_gpus("b", "H100", 1), used=1)]
+    specs = {"whole": "H100", "part": "H100-1g.10gb", "memory": "10GB", "several": "10GB:2", "any": "any"}
+    decisions = plan([request(name, spec) for name, spec in specs.items()], hosts, {}, NOW)
+    waits = one(decisions, "whole")
+    assert isinstance(waits, Wait)
+    assert waits.reason == "waiting for H100: 1st in line: 1 of 1 H100 in use"
+    for name in ("part", "memory", "any"):
+        granted = one(decisions, name)
+        assert isinstance(granted, Grant)
+        assert [gpu.model for gpu in granted.gpus] == ["H100-1g.10gb"]
+    refused = one(decisions, "several")
+    assert isinstance(refused, Refuse), "CUDA shows a process only one instance"
+    assert "this broker has 1 × H100 (b), 7 × H100-1g.10gb (a)" in refused.message

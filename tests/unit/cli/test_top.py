@@ -99,6 +99,16 @@ def test_a_lost_device_and_an_agent_that_is_away() -> None:
     assert "lost: it fell off the bus" in line
 
 
+def test_a_device_in_doubt_says_why_whoever_holds_it_and_a_programs_own_error_is_told() -> None:
+    holding = kernel("ada", "H100", "busy", 1, gpus={"uuids": ["GPU-0"]})
+    in_doubt = gpu(0, state="held", reason="Xid 79: the GPU has fallen off the bus (12:03 UTC)")
+    reported = gpu(1, place="1:0", model="H100-1g.10gb", usage={"last_xid": "Xid 31: a page fault (12:04 UTC)"})
+    _, _, first, second, *_ = drawn(document([in_doubt, reported], [holding]))
+    assert first.endswith("ada · ada-notebook: Xid 79: the GPU has fallen off the bus (12:03 UTC)")
+    assert "1:0: H100-1g.10gb" in second
+    assert second.endswith("free: Xid 31: a page fault (12:04 UTC)")
+
+
 def test_sorting() -> None:
     kernels = [kernel("bob", "A100", "idle", 1), kernel("ada", "H100", "busy", 2), kernel("eve", "L4", "queued", None)]
 

@@ -15,6 +15,19 @@ def test_gpus_are_counted_by_model_and_agent():
     assert table.rows[1][4].endswith("simulated")
 
 
+def test_gpus_in_trouble_are_named_with_why():
+    ill = {**GPU, "place": "0", "state": "unhealthy", "reason": "Xid 79: the GPU has fallen off the bus (12:03 UTC)"}
+    held = {**GPU, "place": "1", "state": "held", "reason": "Xid 48: a memory error"}
+    fine = {**GPU, "place": "2", "state": "foreign", "reason": "in use by process 1"}
+    note = gpu_table([ill, held, fine], "http://127.0.0.1:1").note.splitlines()
+    assert note == [
+        "H100 0 on host-a is unhealthy: Xid 79: the GPU has fallen off the bus (12:03 UTC)",
+        "H100 1 on host-a is held, and takes nothing new: Xid 48: a memory error",
+        "broker: http://127.0.0.1:1",
+    ]
+    assert gpu_table([ill] * 8, None).note.splitlines()[5] == "and 3 more in trouble"
+
+
 def test_without_gpus_the_table_says_how_to_get_or_simulate_one():
     text = repr(gpu_table([], "http://127.0.0.1:1"))
     assert "perijove agent --broker" in text
@@ -35,3 +48,4 @@ def test_a_bill_keeps_simulated_dollars_apart():
 
 def test_html_shows_names_as_text():
     assert "<script>" not in Table(["a"], [["<script>"]], "<b>")._repr_html_()
+    assert Table(["a"], [["b"]], "one\n<two>")._repr_html_().endswith("<div>one</div><div>&lt;two&gt;</div>")

@@ -31,6 +31,18 @@ def test_a_gpu_is_locked_once(locks: Path) -> None:
     acquire(GPU).release()
 
 
+def test_instances_of_one_gpu_are_locked_one_by_one(locks: Path) -> None:
+    """Older drivers' names for them have slashes."""
+    first, second = (f"MIG-{GPU}/{instance}/0" for instance in (1, 2))
+    lock = acquire(first)
+    assert is_locked(first)
+    assert not is_locked(second)
+    acquire(second).release()
+    lock.release()
+    with pytest.raises(GpuUnavailable, match="is no GPU's uuid"):
+        acquire("../../etc/passwd")
+
+
 def test_everyone_may_lock_and_nobody_may_delete(locks: Path) -> None:
     acquire(GPU).release()
     assert stat.S_IMODE(locks.stat().st_mode) == 0o1777

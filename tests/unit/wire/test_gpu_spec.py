@@ -23,6 +23,8 @@ def test_the_examples_in_the_docstrings_are_true():
         ("80gb:2", [Choice(min_memory_gib=80, count=2)]),
         ("any", [Choice()]),
         ("cpu", []),
+        ("h100-1G.10gb | H100", [Choice(model="H100-1g.10gb"), Choice(model="H100")]),
+        ("A100-1c.3g.20gb", [Choice(model="A100-1c.3g.20gb")]),
     ],
 )
 def test_specs(text, choices):
@@ -32,7 +34,8 @@ def test_specs(text, choices):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "H100:", "H100:0", "H100:x", "|", "H100|", "cpu|H100", "0GB", "H 100", "H100;A100", ":2", "H100:65"]
+    "text",
+    ["", "H100:", "H100:0", "H100:x", "|", "H100|", "cpu|H100", "0GB", "H 100", "H100;A100", ":2", "H100:65", "H100.1"],
 )
 def test_what_cannot_be_read_is_refused_with_the_ways_to_write_it(text):
     with pytest.raises(InvalidGpuSpec, match="write a GPU spec like H100, H100:2"):
@@ -66,3 +69,22 @@ def test_a_40gb_card_reports_a_little_less_and_still_is_one():
 )
 def test_short_models_of_device_names(name, memory, model):
     assert model_from_device_name(name, memory) == model
+
+
+def test_whoever_asks_for_a_gpu_gets_no_part_of_one():
+    assert not Choice(model="H100").accepts("H100-1g.10gb", 10 * GIB)
+    assert not Choice(model="A100-40GB").accepts("A100-40GB-7g.40gb", 40 * GIB)
+    assert Choice(model="H100-1g.10gb").accepts("H100-1g.10gb", 10 * GIB)
+    assert Choice(model="A100-3g.20gb").accepts("A100-40GB-3g.20gb", 20 * GIB)
+    assert not Choice(model="H100-1g.10gb").accepts("H100", 80 * GIB)
+    assert not Choice(model="H100-1g.10gb").accepts("H100-2g.20gb", 20 * GIB)
+    assert Choice(min_memory_gib=10).accepts("H100-1g.10gb", 9856 << 20)
+    assert Choice().accepts("H100-1g.10gb", 9856 << 20)
+
+
+def test_several_gpus_are_never_parts_of_one():
+    """CUDA shows a process only one MIG instance."""
+    assert not Choice(count=2).accepts("H100-1g.10gb", 10 * GIB)
+    assert not Choice(min_memory_gib=10, count=2).accepts("H100-1g.10gb", 10 * GIB)
+    with pytest.raises(InvalidGpuSpec, match="asks for 2 MIG instances, and CUDA shows a process only one"):
+        parse_gpu_spec("H100-1g.10gb:2")

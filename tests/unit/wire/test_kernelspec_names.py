@@ -34,6 +34,7 @@ specs = st.builds(GpuSpec, st.lists(choices, min_size=0, max_size=4).map(tuple))
         ("40GB", "perijove-40gb"),
         ("RTX-4090", "perijove-rtx-4090"),
         ("RTX-PRO-6000", "perijove-rtx_pro-6000"),
+        ("H100-1g.10gb|H100", "perijove-h100-1g.10gb-h100"),
     ],
 )
 def test_names(spec: str, name: str):
