@@ -144,7 +144,11 @@ def _broker(directory: Path) -> Iterator[_Broker]:
         yield _Broker(url, settings, psutil.Process(process.pid))
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -187,7 +191,7 @@ def _ask(watchers: subprocess.Popen[str]) -> dict[str, int]:
 
 
 async def _attaches(broker: _Broker, seconds: float) -> Timings:
-    """A kernel that attaches and releases, again and again, on an agent of this process: nothing else delays it here."""
+    """A kernel that attaches and releases, again and again; its agent is here, where nothing else delays it."""
     agent = StandInAgent(broker.url, broker.token("agent", "probe"), "probe", 1, PROBE_GPU)
     token = broker.token("user", "probe")
     connected = asyncio.Event()

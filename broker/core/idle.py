@@ -22,6 +22,7 @@ class Activity:
     local_busy_since: BootMs | None = None  # the notebook runs cells of its own, by its own word
     away_since: BootMs | None = None  # the client's link is closed
     own_timeout_ms: int | None = None  # this kernel's user chose a timeout
+    draining: bool = False  # its agent is to be emptied
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,13 @@ class Deadline:
 
 
 def idle_timeout_ms(activity: Activity, policy: Policy) -> int:
-    """How long this kernel may be idle, as things are now."""
+    """How long this kernel may be idle, as things are now. A drain hurries no release that would lose variables."""
+    if activity.draining and activity.keepable:
+        return min(policy.drain_idle_ms, _timeout_ms(activity, policy))
+    return _timeout_ms(activity, policy)
+
+
+def _timeout_ms(activity: Activity, policy: Policy) -> int:
     if activity.own_timeout_ms is not None:
         return activity.own_timeout_ms
     return policy.idle_timeout_ms if activity.keepable else policy.idle_timeout_unkeepable_ms

@@ -45,6 +45,11 @@ class Host:
     users: frozenset[str] = frozenset()  # whose processes live there
     isolated: bool = False
     kernels: int = 0
+    draining: str = ""  # why it takes no new leases: "gpu-1 is draining (asked by ann)"
+
+    @property
+    def takes_new(self) -> bool:
+        return self.connected and not self.draining
 
     def serves(self, user: str) -> bool:
         """Without isolation kernels could read each other's files, so one user at a time."""
@@ -158,6 +163,8 @@ class _Plan:
                 request.kernel_id, NoSuchGpu.code, "no agent is connected to this broker; start one: perijove agent"
             )
         reason = "every agent serves another user at the moment" if hosts else "no agent is connected yet"
+        if hosts and all(host.draining for host in hosts):
+            reason = _draining(hosts)
         return Wait(request.kernel_id, self._wait_text(request, reason), self._again_at(request))
 
     def _place(self, request: Request, choice: Choice, waits_for_home: bool) -> Grant | None:
@@ -168,7 +175,7 @@ class _Plan:
         room = False
         for bundle in self._bundles_of(choice):
             host = bundle.host
-            free = self._free(bundle, request.kernel_id) if host.connected else []
+            free = self._free(bundle, request.kernel_id) if host.takes_new else []
             if len(free) < choice.count:
                 continue
             room = True
@@ -233,7 +240,7 @@ class _Plan:
         ]
 
     def _usable(self, host: Host, request: Request) -> bool:
-        if not host.connected or host.agent_id in request.refused_by:
+        if not host.takes_new or host.agent_id in request.refused_by:
             return False
         joined = self.joined.get(host.agent_id)
         return host.serves(request.user) and (host.isolated or not joined or joined == {request.user})
@@ -293,7 +300,9 @@ class _Plan:
             text += f", {len(unhealthy)} unhealthy ({unhealthy[0].reason})"
         if all(not bundle.host.connected for bundle in bundles):
             return f"{bundles[0].host.name} is out of contact"
-        if used < len(gpus):
+        if draining := _draining([bundle.host for bundle in bundles]):
+            text = draining if all(bundle.host.draining for bundle in bundles) else f"{text}; {draining}"
+        if used < len(gpus) and not all(bundle.host.draining for bundle in bundles):
             needed = min(choice.count for choice in possible)
             if needed > 1:
                 return f"{text}, and {needed} are needed on one host"
@@ -324,6 +333,12 @@ class _Plan:
             f"has one, or try it on stand-ins: perijove up --simulate {wish} "
             f"(for the embedded broker: PERIJOVE_SIMULATE={wish})"
         )
+
+
+def _draining(hosts: Sequence[Host]) -> str:
+    """One of them by name; how many more there are."""
+    whys = sorted({host.draining for host in hosts if host.draining})
+    return "" if not whys else whys[0] if len(whys) == 1 else f"{whys[0]}, and so are {len(whys) - 1} more agents"
 
 
 def ordinal(number: int) -> str:

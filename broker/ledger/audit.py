@@ -36,6 +36,8 @@ class Action(StrEnum):
     RESTART_KERNEL = "restart_kernel"
     END_KERNEL = "end_kernel"
     SET_BUDGET = "set_budget"
+    DRAIN_AGENT = "drain_agent"
+    UNDRAIN_AGENT = "undrain_agent"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a word, not a token
 
 
