@@ -291,24 +291,28 @@ class _Plan:
         return f"waiting for {request.spec}: {ordinal(ahead + 1)} in line: {why}"
 
     def _scarcity(self, request: Request, possible: list[Choice], bundles: list[_Bundle]) -> str:
-        gpus = {(bundle.host.agent_id, gpu.uuid): gpu for bundle in bundles for gpu in bundle.gpus}
+        draining = _draining([bundle.host for bundle in bundles])
+        taking = [bundle for bundle in bundles if not bundle.host.draining]
+        if draining and not taking:
+            return draining
+        gpus = {(bundle.host.agent_id, gpu.uuid): gpu for bundle in taking for gpu in bundle.gpus}
         unhealthy = [gpu for gpu in gpus.values() if gpu.state == GpuState.UNHEALTHY]
         used = sum(gpu.state != GpuState.FREE or key in self.taken for key, gpu in gpus.items())
-        names = "|".join(sorted({bundle.model for bundle in bundles}))
+        names = "|".join(sorted({bundle.model for bundle in taking}))
         text = f"{used - len(unhealthy)} of {len(gpus)} {names} in use"
         if unhealthy:
             text += f", {len(unhealthy)} unhealthy ({unhealthy[0].reason})"
+        if draining:
+            text = f"{draining}; elsewhere {text}"
         if all(not bundle.host.connected for bundle in bundles):
             return f"{bundles[0].host.name} is out of contact"
-        if draining := _draining([bundle.host for bundle in bundles]):
-            text = draining if all(bundle.host.draining for bundle in bundles) else f"{text}; {draining}"
-        if used < len(gpus) and not all(bundle.host.draining for bundle in bundles):
+        if used < len(gpus):
             needed = min(choice.count for choice in possible)
             if needed > 1:
                 return f"{text}, and {needed} are needed on one host"
             if any((key in self.reserved) for key in gpus):
                 return f"{text}, the rest is kept for a request for several"
-            if not all(self._usable(bundle.host, request) for bundle in bundles):
+            if not all(self._usable(bundle.host, request) for bundle in taking):
                 return f"{text}, the rest is on hosts that cannot take this kernel now"
         self._scarcities[tuple(possible)] = text  # where it is the same for everyone
         return text
