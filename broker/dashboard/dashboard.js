@@ -93,7 +93,7 @@ function drawTiles(gpus, { me, mine, spending, latency }) {
     ["today", ...money(sum(spending?.today)), whose],
     ["this month", ...money(sum(spending?.month)), whose],
     ["attach, p50", attach ? duration(attach.p50) : "none yet",
-      attach ? `p95 ${duration(attach.p95)} · p99 ${duration(attach.p99)}, of the last ${attach.count}` : ""],
+      attach ? `p95 ${duration(attach.p95)} · p99 ${duration(attach.p99)} · last ${attach.count === 1 ? "one" : attach.count}` : ""],
   ];
   keep($("tiles"), tiles, ([name]) => name,
     ([name]) => make("div", { class: "tile" }, make("span", {}, name), make("strong", { "data-part": "value" }), make("span", { "data-part": "more" })),
@@ -116,12 +116,13 @@ function createGpu() {
 }
 
 function drawGpu(card, gpu, figures, holder) {
-  const away = gpu.agent.state !== "connected";
+  const away = gpu.agent.state === "away";
   const [use, used, power, heat, total, slowed, problem] = figures ?? [];
   say(part(card, "name"), `${gpu.model} ${gpu.index} on ${gpu.agent.name}`);
   say(part(card, "state"), away ? "away" : gpu.state, `tag ${away ? "bad" : GPU_TAGS[gpu.state] ?? "warn"}`);
   part(card, "simulated").hidden = !gpu.simulated;
-  say(part(card, "why"), problem || gpu.reason || (holder ? `${holder.user} · ${holder.name}` : gpu.state === "held" ? "somebody else's" : ""),
+  const drains = gpu.agent.drain && gpu.state === "free" ? "its agent drains: nothing new comes here" : "";
+  say(part(card, "why"), problem || gpu.reason || (holder ? `${holder.user} · ${holder.name}` : gpu.state === "held" ? "somebody else's" : drains),
     problem || gpu.reason ? "problem" : "quiet");
   const chart = card.querySelector("svg");
   drawChart(chart, history.get(gpu.uuid) ?? []);
@@ -220,15 +221,37 @@ function drawSpending(spending, me) {
     (row, user) => [user, text(spending?.today[user]), text(spending?.month[user])].forEach((cell, place) => say(row.children[place], cell)));
 }
 
-function createAgent() {
-  return make("article", { class: "card" }, make("h3", {}, make("span", { "data-part": "name" }), make("span", { "data-part": "state" })), make("dl", { "data-part": "facts" }));
+const AGENT_TAGS = { connected: "good", draining: "warn", drained: "warn", away: "bad" };
+
+function createAgent(agent) {
+  return make("article", { class: "card" },
+    make("h3", {}, make("span", { "data-part": "name" }), make("span", { "data-part": "state" })),
+    make("p", { "data-part": "why", class: "quiet" }),
+    make("dl", { "data-part": "facts" }),
+    make("div", { class: "actions" }, make("button", { type: "button", "data-part": "drain", onclick: () => askDrain(agent.id) })));
+}
+
+/** Who asked, what is left, and what stopping the agent now would cost. */
+function aboutDrain({ drain }) {
+  if (!drain) return "";
+  const kernels = (count) => (count === 1 ? "1 kernel" : `${count} kernels`);
+  const ends = drain.release_at ? `, released at ${new Date(drain.release_at).toLocaleTimeString()}` : "";
+  return [
+    `Asked by ${drain.asked_by}`,
+    drain.leases ? `${kernels(drain.leases)} still on it${ends}` : "no kernel holds a GPU there",
+    drain.suspended ? `${kernels(drain.suspended)} would lose their variables if it stopped now` : "",
+  ].filter(Boolean).join("; ") + ".";
 }
 
 function drawAgent(card, agent, host) {
   const [cpu, cores, used, total] = host ?? [];
   const ill = agent.gpus.filter((gpu) => gpu.state === "unhealthy" || gpu.state === "lost");
   say(part(card, "name"), agent.name);
-  say(part(card, "state"), agent.state, `tag ${agent.state === "connected" ? "good" : "bad"}`);
+  say(part(card, "state"), agent.state, `tag ${AGENT_TAGS[agent.state] ?? "bad"}`);
+  say(part(card, "why"), aboutDrain(agent));
+  const button = part(card, "drain");
+  button.hidden = told.me?.role !== "admin" || agent.drain?.asked_by === "the agent itself";
+  say(button, agent.drain ? "Take new work again" : "Drain…");
   facts(part(card, "facts"), [
     ["GPUs", `${agent.gpus.length}${ill.length ? `, ${ill.length} with problems` : ""}`],
     ["CPU", cpu == null ? "" : `${Math.round(cpu)} % of ${cores} cores`],
@@ -238,17 +261,35 @@ function drawAgent(card, agent, host) {
   ]);
 }
 
+function askDrain(id) {
+  const agent = told.fleet?.agents.find((each) => each.id === id);
+  if (!agent) return;
+  const path = `api/agents/${encodeURIComponent(id)}/drain`;
+  if (agent.drain) {
+    ask(`${agent.name} takes new work again?`, "Kernels that wait may get its GPUs at once.", "Take new work", null, () => send("DELETE", path));
+    return;
+  }
+  ask(`Drain ${agent.name}?`, "It takes no new work. Idle kernels are released and keep their variables there; what runs goes on to its end, or for so many seconds:",
+    "Drain", "", (text) => drain(path, text.trim()), "Seconds (empty: to its end)");
+}
+
+function drain(path, seconds) {
+  if (seconds !== "" && !(Number(seconds) >= 0)) return "this is no number of seconds";
+  return send("POST", path, { within_s: seconds === "" ? null : Number(seconds) });
+}
+
 // the dialog ----------------------------------------------------------------------------------------------------------
 
 let answer = null;
 
-function ask(title, text, yes, value, then) {
+function ask(title, text, yes, value, then, label = "Dollars") {
   say($("dialog-title"), title);
   say($("dialog-text"), text);
   say($("dialog-yes"), yes);
   say($("dialog-problem"), "");
   $("dialog-field").hidden = value === null;
   $("dialog-value").value = value ?? "";
+  say($("dialog-label"), label);
   answer = then;
   $("dialog").showModal();
   (value === null ? $("dialog-yes") : $("dialog-value")).focus();
