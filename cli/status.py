@@ -17,7 +17,6 @@ from .top_picture import rate_of_spend
 
 Document = Mapping[str, Any]
 _STATE_COLOURS = {"connected": "green", "draining": "yellow", "drained": "yellow", "away": "red"}
-_ID_SHOWN = 8  # characters; --json has all
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +60,7 @@ def _heading(document: Document) -> Text:
 
 
 def _agents(agents: list[dict[str, Any]]) -> Table:
-    table = Table("agent", "state", "GPUs", "free", "host", "note", box=None, header_style="bold")
+    table = Table("agent", "state", "GPUs", "free", "host", "note", box=None, padding=(0, 2, 0, 0), header_style="bold")
     for agent in agents:
         models = _by_model(agent["gpus"]) or {"none": []}
         for place, (model, members) in enumerate(models.items()):
@@ -102,17 +101,28 @@ def _note(agent: Document, gpus: list[dict[str, Any]]) -> Text:
 
 
 def _kernels(kernels: list[dict[str, Any]]) -> Table:
-    table = Table("kernel", "user", "state", "GPU", "spent", "per hour", "goes back", box=None, header_style="bold")
+    table = Table(
+        "kernel",
+        "user",
+        "state",
+        "GPU",
+        "spent",
+        "per hour",
+        "goes back",
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+    )
     for kernel in sorted(kernels, key=lambda kernel: (kernel["lease"] is None, kernel["user"], kernel["id"])):
         on = f" on {kernel['agent']}" if kernel["agent"] else ""
         release = kernel["release_in_s"]
         table.add_row(
-            Text(f"{kernel['name']} ({kernel['id'][:_ID_SHOWN]})"),
+            Text(kernel["name"]),
             Text(kernel["user"]),
             Text(_state(kernel)),
             Text(f"{kernel['gpu']}{on}"),
             _spent(kernel),
-            "" if kernel["lease"] is None else str(rate_of_spend({"kernels": [kernel]})).removesuffix("/h"),
+            _hourly(kernel),
             "" if release is None else f"in {_span(release)}",
         )
     return table
@@ -122,6 +132,12 @@ def _state(kernel: Document) -> str:
     if kernel["state"] == "attached":
         return "busy" if kernel["busy"] else "idle"
     return str(kernel["state"])
+
+
+def _hourly(kernel: Document) -> str:
+    """Whether it is simulated stands with what was spent."""
+    rate = rate_of_spend({"kernels": [kernel]})
+    return "" if kernel["lease"] is None else format_dollars(rate.real + rate.simulated)
 
 
 def _spent(kernel: Document) -> str:
