@@ -111,12 +111,13 @@ def screen(document: Document, state: Selection, stale: str, console: Console) -
     word = list(_last_word(state).wrap(console, width))[:_MOST_WORD_LINES]  # what a yes would do is not cut off
     below = [*queue, *word, keys]
     gpus, kernels = gpu_lines(document), kernel_lines(document, state.sort)
-    headers = 1 + bool(kernels)
+    gap = [Text("")] if kernels and height >= _ROOMY else []
+    headers = 1 + bool(kernels) + len(gap)
     room = max(2, height - len(above) - len(below) - headers)
     gpu_room, kernel_room = shared(room, len(gpus), len(kernels))
-    tables = [_fitting(_GPU_COLUMNS, gpus, gpu_room, state.row, width)]
+    tables: list[Any] = [_fitting(_GPU_COLUMNS, gpus, gpu_room, state.row, width)]
     if kernels:
-        tables.append(_fitting(_KERNEL_COLUMNS, kernels, kernel_room, state.row, width))
+        tables += [*gap, _fitting(_KERNEL_COLUMNS, kernels, kernel_room, state.row, width)]
     filled = headers + min(len(gpus), gpu_room) + min(len(kernels), kernel_room)
     blank = [Text("")] * max(0, height - len(above) - len(below) - filled)  # keys stay at the bottom
     return Group(*above, *tables, *blank, *below)
