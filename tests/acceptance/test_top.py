@@ -1,8 +1,9 @@
-"""``perijove top`` beside a notebook whose cell runs, and where there is nothing to show."""
+"""``perijove top`` beside a notebook, its keys, and draining by key, command and signal."""
 
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import psutil
@@ -112,4 +113,26 @@ def test_draining_by_command(own_env: dict[str, str], own_notebook: NotebookKern
     assert first.startswith(f"{agent} is draining: 1 kernel still on it, released at ")
     assert last.startswith(f"{agent} is drained: no kernel holds a GPU there; 1 kernel would lose their variables")
     assert perijove(own_env, "drain", agent, "--undo") == f"{agent} takes new work again\n"
+    assert own_notebook.run("%%gpu H100\nprint(kept)").stdout == "1\n"
+
+
+def test_an_agent_that_is_told_by_a_signal(own_env: dict[str, str], own_notebook: NotebookKernel) -> None:
+    own_notebook.run("%%gpu H100\nkept = 1")
+
+    def state() -> str:
+        return str(json.loads(perijove(own_env, "status", "--json"))["agents"][0]["state"])
+
+    (agent,) = (
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if {"agent", "--broker"} <= set(process.info["cmdline"] or ())
+        and any(own_env["PERIJOVE_DATA"] in word for word in process.info["cmdline"])
+    )
+    agent.send_signal(signal.SIGUSR1)
+    wait_until(lambda: state() == "drained")
+    assert "asked by the agent itself, 1 suspended there" in perijove(own_env | {"COLUMNS": "160"}, "status")
+    refused = own_notebook.run("%%gpu H100\nprint(kept)")
+    assert refused.error.startswith("VariablesElsewhere")
+    agent.send_signal(signal.SIGUSR1)
+    wait_until(lambda: state() == "connected")
     assert own_notebook.run("%%gpu H100\nprint(kept)").stdout == "1\n"
