@@ -18,6 +18,10 @@ class Effort:
     storms: int  # rounds of each kind
     transfers_mb: tuple[int, ...]
     transfers: int  # of each size; of the largest, fewer
+    watched_agents: int
+    watched_kernels: int
+    watching_pages: int
+    watched_s: float
 
 
 FULL = Effort(
@@ -32,6 +36,10 @@ FULL = Effort(
     storms=2,
     transfers_mb=(1, 100, 1000),
     transfers=5,
+    watched_agents=200,
+    watched_kernels=400,
+    watching_pages=50,
+    watched_s=30.0,
 )
 QUICK = Effort(
     cold_starts=2,
@@ -45,4 +53,8 @@ QUICK = Effort(
     storms=1,
     transfers_mb=(1, 10),
     transfers=1,
+    watched_agents=10,
+    watched_kernels=20,
+    watching_pages=4,
+    watched_s=3.0,
 )

@@ -11,8 +11,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..wire.errors import InvalidGpuSpec, KernelNotFound, NotAuthorized, PerijoveError
-from .api import audit, dashboard, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
+from ..wire.errors import InvalidGpuSpec, KernelNotFound, NoSuchAgent, NotAuthorized, PerijoveError
+from .api import agents, audit, dashboard, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
 from .auth import Authenticator, NoValidToken, check_host_and_origin
 from .broker import Broker
 from .doors.doors import ElsewhereLinked
@@ -25,6 +25,7 @@ _STATUS: dict[type[PerijoveError], int] = {
     NoValidToken: 401,
     NotAuthorized: 403,
     KernelNotFound: 404,
+    NoSuchAgent: 404,
     kernelspecs.NoSuchKernelspec: 404,
     sessions.NoSuchSession: 404,
     ElsewhereLinked: 409,
@@ -50,7 +51,7 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
 def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
     http = FastAPI(title="Perijove broker", version=broker.version, docs_url="/docs", redoc_url=None)
     http.state.broker, http.state.auth = broker, auth
-    for part in (dashboard, front_door, status, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
+    for part in (dashboard, front_door, status, agents, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
         http.include_router(part.router)
 
     @http.middleware("http")

@@ -14,7 +14,17 @@ from ..wire.control import Bind, BindFailed, End, NotIdle, ProcessEnded, Release
 from ..wire.link import AttachRequest, BudgetRequest, Goodbye, KeepRequest, ReleaseRequest, RestartRequest
 from .core import instructions as do
 from .core.clock import Now, WallMs
-from .core.events import AgentSaid, ApiAsked, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, Tick
+from .core.events import (
+    AgentSaid,
+    ApiAsked,
+    ClientSaid,
+    DrainAsked,
+    DrainUndone,
+    FleetEvent,
+    KernelCreated,
+    KernelDeleted,
+    Tick,
+)
 from .core.fleet import Fleet
 from .core.records import LeaseRecord
 from .ledger.audit import Action, Actor, AuditEntry, Via
@@ -67,7 +77,7 @@ class Auditor:
         for instruction in instructions:
             match instruction:
                 case do.ToAgent(_, Release() | End() as ask):
-                    self._note_release(ask)
+                    self._note_release(ask, fleet)
                 case do.OpenLease(lease):
                     entries.append(self._attached(lease, asked_for=lease.id in granted))
                 case do.CloseLease():
@@ -88,6 +98,14 @@ class Auditor:
             case KernelDeleted():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     trail.ending = acting() or Actor(trail.user, Via.JUPYTER)
+            case DrainAsked():
+                actor = acting() or Actor(event.asked_by, Via.API)
+                within_s = None if event.within_ms is None else event.within_ms / 1000
+                what = {"agent": event.agent_id, "within_s": within_s}
+                entries.append(AuditEntry(at, actor, Action.DRAIN_AGENT, "", "", what))
+            case DrainUndone():
+                actor = acting() or Actor("", Via.API)
+                entries.append(AuditEntry(at, actor, Action.UNDRAIN_AGENT, "", "", {"agent": event.agent_id}))
             case ClientSaid() | ApiAsked():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     self._note_request(event, trail, entries, at)
@@ -118,12 +136,16 @@ class Auditor:
                 detail = {"seconds": message.seconds}
                 entries.append(AuditEntry(at, actor, Action.KEEP_GPU, trail.user, kernel_id, detail))
 
-    def _note_release(self, ask: Release | End) -> None:
-        """The broker has an agent let go: somebody asked, another GPU was asked for, or the kernel is idle."""
+    def _note_release(self, ask: Release | End, fleet: Fleet) -> None:
+        """The broker has an agent let go: somebody asked, another GPU was asked for, the agent is to be emptied, or the
+        kernel is idle."""
         trail = self._trails.get(ask.kernel_id)
         if trail is None or trail.releasing is not None:
             return
-        if isinstance(ask, Release) and ask.only_if_idle:
+        kernel = fleet.kernels.get(ask.kernel_id)
+        if isinstance(ask, Release) and kernel is not None and kernel.drain is not None:
+            trail.releasing = Actor("drain", Via.RULE)
+        elif isinstance(ask, Release) and ask.only_if_idle:
             trail.releasing = Actor("idle", Via.RULE)
         else:
             trail.releasing = trail.ending or trail.attaching

@@ -75,15 +75,16 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, spent = await self.ledger.call(
+        kernels, leases, unconfirmed, spent, drains = await self.ledger.call(
             lambda connection: (
                 books.known_kernels(connection),
                 books.open_leases(connection),
                 books.unconfirmed_leases(connection, wall),
                 books.spent_by_kernel(connection),
+                books.known_drains(connection),
             )
         )
-        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
+        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now(), drains))
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
         await self.sessions.load()
@@ -178,7 +179,7 @@ class Broker:
         pause_s = HOUSEKEEPING_S if limit_s is None else min(HOUSEKEEPING_S, max(0.05, limit_s / 4))
         while True:
             await asyncio.sleep(pause_s)
-            self.usage.forget(self.fleet.kernels)
+            self.usage.forget(self.fleet.kernels, self.now())
             now = time.monotonic()
             peers: list[Peer | FrontEnd] = [*self.links.values(), *self.doors.front_ends()]
             for link in peers:

@@ -1,12 +1,14 @@
 """What watchers of the broker's page are sent: the fleet, its figures, their own kernels and money, once a second.
 
 Made when somebody watches, once for all who may see the same, and sent only where it differs from what a watcher was
-sent before: with two hundred agents and fifty open pages the broker must not notice.
+sent before: with two hundred agents and fifty open pages the broker must hardly notice. What changes seldom or is of
+many is made in parts of its own (``live_fleet``, ``live_kernels``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections import defaultdict
@@ -14,12 +16,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..wire.models import Bill, KernelState
-from ..wire.money import NANODOLLARS_PER_DOLLAR
-from .api.documents import gpu_documents, kernel_line
+from ..wire.models import Bill
 from .core.clock import WallMs
 from .ledger.tokens import Identity, Role
-from .metrics import ATTACH_BOUNDS_S, Histogram
+from .live_fleet import FleetBoard
+from .live_kernels import KernelBoard
 
 if TYPE_CHECKING:
     from .broker import Broker
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 EVERY_S = 1.0
 SPENDING_EVERY_S = 5.0
 SPENDING_SHARE = 0.05  # of the ledger's time, at most, goes into looking up what was spent
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_NANODOLLARS_PER_MICRODOLLAR = NANODOLLARS_PER_DOLLAR // 1_000_000
 
 Document = dict[str, Any]
 Amounts = dict[str, dict[str, int]]  # by user: real and simulated nano-dollars
@@ -40,6 +39,9 @@ class LiveFeed:
         self._broker = broker
         self._closed = asyncio.Event()
         self._made: dict[tuple[str, str | None], tuple[int, bytes]] = {}  # what, for whom → second, event
+        self._fleet = FleetBoard(broker)
+        self._kernels = KernelBoard(broker)
+        self._looked = -1  # the second in which the fleet was looked at last
         self._spending: dict[str, Amounts] = {}
         self._spending_due = 0.0
         self._looking_up = asyncio.Lock()
@@ -51,20 +53,26 @@ class LiveFeed:
     async def stream(self, identity: Identity) -> AsyncIterator[bytes]:
         """Server-sent events for one watcher, until it goes or the broker stops."""
         sent: dict[str, bytes] = {}
+        fleet_version = 0
         self.watchers += 1
         try:
             while not self._closed.is_set():
                 await self._look_up_spending()
-                for name, event in self._events(identity):
+                second = int(time.monotonic() / EVERY_S)
+                told = [self._fleet_since(fleet_version, second)]
+                fleet_version = self._fleet.version
+                for name, event in self._events(identity, second, first="me" not in sent):
                     if sent.get(name) != event:
                         sent[name] = event
-                        yield event
-                yield b": here\n\n"  # nothing may have changed, and who waits is to know that someone is there
+                        told.append(event)
+                told.append(b": here\n\n")  # nothing may have changed, and who waits is to know that someone is there
+                yield b"".join(told)
                 await self._next_second()
         finally:
             self.watchers -= 1
             if not self.watchers:
                 self._made.clear()
+                self._kernels.clear()
 
     async def _next_second(self) -> None:
         try:
@@ -73,45 +81,47 @@ class LiveFeed:
         except TimeoutError:
             return
 
-    def _events(self, identity: Identity) -> Iterator[tuple[str, bytes]]:
-        whose = None if identity.role is Role.ADMIN else identity.name
-        yield "fleet", self._event("fleet", None, self._fleet)
-        yield "figures", self._event("figures", None, self._figures)
-        yield "latency", self._event("latency", None, self._latency)
-        # Two admins see the same, but are not the same.
-        yield "mine", self._event("mine", identity.name, lambda: self._mine(identity, whose))
-        yield "spending", self._event("spending", whose, lambda: self._spending_of(whose))
+    def _fleet_since(self, version: int, second: int) -> bytes:
+        if self._looked != second:
+            self._looked = second
+            self._fleet.look()
+        return self._fleet.told_since(version)
 
-    def _event(self, name: str, whose: str | None, make: Callable[[], Document]) -> bytes:
-        second = int(time.monotonic() / EVERY_S)
+    def _events(self, identity: Identity, second: int, *, first: bool) -> Iterator[tuple[str, bytes]]:
+        whose = None if identity.role is Role.ADMIN else identity.name
+        if first:
+            yield "me", _event("me", _dumps({"name": identity.name, "role": identity.role.value}))
+            yield "history", self._event("history", None, second, lambda: _dumps(self._history()))
+        yield "figures", self._event("figures", None, second, lambda: _dumps(self._figures()))
+        yield "latency", self._event("latency", None, second, lambda: _dumps(self._latency()))
+        yield "mine", self._event("mine", whose, second, lambda: self._kernels.mine(whose, second))
+        yield "spending", self._event("spending", whose, second, lambda: _dumps(self._spending_of(whose)))
+
+    def _event(self, name: str, whose: str | None, second: int, make: Callable[[], str]) -> bytes:
+        """Made once a second for all who may see the same."""
         made = self._made.get((name, whose))
         if made is not None and made[0] == second:
             return made[1]
-        event = f"event: {name}\ndata: {json.dumps(make(), separators=(',', ':'))}\n\n".encode()
+        event = _event(name, make())
         self._made[name, whose] = (second, event)
         return event
 
     # what all may see -----------------------------------------------------------------------------------------------
 
-    def _fleet(self) -> Document:
-        """What there is. Figures are apart, so that this is sent only when something was attached, released, lost."""
-        broker = self._broker
+    def _history(self) -> Document:
+        """Each GPU's use in the last minutes, so that charts do not begin empty; told once, figures go on from it.
+
+        A byte for each second, the newest last, in base64: percent, or 255 where nothing is known.
+        """
+        broker, now = self._broker, self._broker.now()
         return {
-            "version": broker.version,
-            "agents": [
-                {
-                    "id": agent.id,
-                    "name": agent.name,
-                    "state": "connected" if agent.link_id is not None else "away",
-                    "version": agent.version,
-                    "python": agent.python,
-                    "spares": agent.spares,
-                    "gpus": [
-                        {name: gpu[name] for name in _GPU_FIELDS} for gpu in gpu_documents(broker, agent, usage=False)
-                    ],
-                }
-                for agent in sorted(broker.fleet.agents.values(), key=lambda agent: (agent.name, agent.id))
-            ],
+            "at": now.wall,
+            "gpus": {
+                uuid: base64.b64encode(use).decode("ascii")
+                for agent in broker.fleet.agents.values()
+                for uuid in agent.gpus
+                if (use := broker.usage.history(agent.id, uuid, now))
+            },
         }
 
     def _figures(self) -> Document:
@@ -137,46 +147,10 @@ class LiveFeed:
         return {"at": now.wall, "gpus": gpus, "hosts": hosts}
 
     def _latency(self) -> Document:
-        """How long attaches have taken since the broker started, seconds, by phase."""
-        document: Document = {}
-        for phase in ("queued", "starting", "total"):
-            together = Histogram(ATTACH_BOUNDS_S)
-            for (of_phase, _), histogram in self._broker.metrics.attaches.items():
-                if of_phase == phase:
-                    together.counts = [a + b for a, b in zip(together.counts, histogram.counts, strict=True)]
-            if count := sum(together.counts):
-                document[phase] = {name: together.quantile(part) for name, part in QUANTILES.items()} | {"count": count}
-        return document
+        """How long the latest attaches have taken, seconds, by phase; no estimates."""
+        return self._broker.metrics.recent_attaches.quantiles()
 
     # what is somebody's -----------------------------------------------------------------------------------------------
-
-    def _mine(self, identity: Identity, whose: str | None) -> Document:
-        broker, now = self._broker, self._broker.now()
-        kernels = broker.fleet.living_kernels(whose)
-        rate = {"real": 0, "simulated": 0}
-        for kernel in kernels:
-            if kernel.lease is not None:
-                record = kernel.lease.record
-                hourly = record.price_microdollars_per_second * record.count * _NANODOLLARS_PER_MICRODOLLAR * 3600
-                rate["simulated" if record.simulated else "real"] += hourly
-        queue = sorted((k for k in kernels if k.state is KernelState.QUEUED), key=lambda k: k.asked_at)
-        return {
-            "me": identity.name,
-            "role": identity.role.value,
-            "rate": rate,
-            "kernels": [
-                kernel_line(broker, kernel) | {"usage": broker.usage.latest(kernel.id, now)} for kernel in kernels
-            ],
-            "queue": [
-                {
-                    "kernel": k.id,
-                    "user": k.user,
-                    "reason": k.queue_reason,
-                    "waiting_s": (now.boot - k.asked_at) // 1000,
-                }
-                for k in queue
-            ],
-        }
 
     def _spending_of(self, whose: str | None) -> Document:
         return {
@@ -202,21 +176,16 @@ class LiveFeed:
             self._spending_due = ended + max(SPENDING_EVERY_S, (ended - began) / SPENDING_SHARE)
 
 
-_GPU_FIELDS = (
-    "uuid",
-    "place",
-    "model",
-    "memory_bytes",
-    "simulated",
-    "state",
-    "reason",
-    "price_microdollars_per_second",
-    "price_listed",
-)
-
-
 def by_user(bill: Bill) -> Amounts:
     amounts: Amounts = defaultdict(lambda: {"real": 0, "simulated": 0})
     for line in bill.leases:
         amounts[line.user]["simulated" if line.simulated else "real"] += line.cost_nanodollars
     return dict(amounts)
+
+
+def _event(name: str, data: str) -> bytes:
+    return f"event: {name}\ndata: {data}\n\n".encode()
+
+
+def _dumps(document: Document) -> str:
+    return json.dumps(document, separators=(",", ":"))

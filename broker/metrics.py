@@ -8,8 +8,9 @@ whole nano-dollars that agents have proven, and so agrees with the bill.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from math import ceil
 
 from ..wire.control import Bind, BindFailed, Bound
 from ..wire.models import KernelState
@@ -22,6 +23,9 @@ from .core.records import LeaseRecord
 
 ATTACH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 LEDGER_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+ATTACH_PHASES = ("queued", "starting", "total")
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+RECENT_ATTACHES = 1000
 MOST_REMEMBERED = 10_000  # leases of which late proof may come; agents that have linked
 
 
@@ -40,17 +44,28 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def quantile(self, part: float) -> float | None:
-        """An estimate, as Prometheus makes it: evenly spread within a bucket, at most the last bound. None: empty."""
-        wanted, below = part * sum(self.counts), 0
-        if not wanted:
-            return None
-        for place, (count, bound) in enumerate(zip(self.counts, self.bounds, strict=False)):
-            if count and below + count >= wanted:
-                low = self.bounds[place - 1] if place else 0.0
-                return low + (bound - low) * (wanted - below) / count
-            below += count
-        return self.bounds[-1]
+
+@dataclass(slots=True)
+class RecentAttaches:
+    """How long each of the latest attaches took, by phase, in milliseconds: exact, where buckets have to guess."""
+
+    _taken: deque[dict[str, int]] = field(default_factory=lambda: deque(maxlen=RECENT_ATTACHES))
+    _quantiles: dict[str, dict[str, float]] | None = None
+
+    def add(self, taken_ms: dict[str, int]) -> None:
+        self._taken.append(taken_ms)
+        self._quantiles = None
+
+    def quantiles(self) -> dict[str, dict[str, float]]:
+        """By phase: seconds that half, 95 % and 99 % of them did not exceed (nearest rank), and of how many. Empty
+        before the first one."""
+        if self._quantiles is None:
+            self._quantiles = {}
+            for phase in ATTACH_PHASES if self._taken else ():
+                inorder = sorted(taken[phase] for taken in self._taken)
+                ranks = {name: inorder[ceil(part * len(inorder)) - 1] / 1000 for name, part in QUANTILES.items()}
+                self._quantiles[phase] = {**ranks, "count": len(inorder)}
+        return self._quantiles
 
 
 @dataclass(slots=True)
@@ -66,6 +81,7 @@ class Metrics:
     """Counters of one broker since it started. GPUs are models, ``cpu`` where there is none."""
 
     attaches: dict[tuple[str, str], Histogram] = field(default_factory=dict)  # phase, GPU
+    recent_attaches: RecentAttaches = field(default_factory=RecentAttaches)
     binds_failed: int = 0
     leases_opened: Counter[tuple[str, bool]] = field(default_factory=Counter)  # GPU, simulated
     leases_closed: Counter[tuple[str, bool, bool]] = field(default_factory=Counter)  # GPU, simulated, confirmed
@@ -126,8 +142,11 @@ class Metrics:
             return
         del self._asked[lease_id]
         model, held_at = kernel.lease.record.model, kernel.lease.meter.started
-        for phase, ms in (("queued", held_at - asked_at), ("starting", now - held_at), ("total", now - asked_at)):
-            self.attaches.setdefault((phase, model), Histogram(ATTACH_BOUNDS_S)).observe(max(0, ms) / 1000)
+        spans = dict(zip(ATTACH_PHASES, (held_at - asked_at, now - held_at, now - asked_at), strict=True))
+        taken_ms = {phase: max(0, ms) for phase, ms in spans.items()}
+        self.recent_attaches.add(taken_ms)
+        for phase, ms in taken_ms.items():
+            self.attaches.setdefault((phase, model), Histogram(ATTACH_BOUNDS_S)).observe(ms / 1000)
 
     # leases ---------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from ..wire.usage import GpuSample, GpuUsage, HostSample, KernelSample, KernelUs
 from .core.clock import BootMs, Now
 from .core.records import Kernel
 from .ledger.bill import iso
+from .use_history import UseHistory
 
 KEPT_SAMPLES = 300
 STALE_AFTER_MS = 5_000
@@ -35,15 +36,27 @@ class _AgentUsage:
 
 @dataclass(slots=True)
 class _KernelHistory:
+    """Samples are kept as JSON, as they are asked for: a hundred thousand objects more, of some hundreds of kernels,
+    would have the garbage collector stop the broker for a third of a second, every few seconds."""
+
     came_at: BootMs
+    newest: UsageAt
     count: int = 0  # of all samples there ever were
-    samples: deque[UsageAt] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+    samples: deque[bytes] = field(default_factory=lambda: deque(maxlen=KEPT_SAMPLES))
+
+    def last(self, count: int) -> list[UsageAt]:
+        """The newest ones, oldest first."""
+        if count == 1:
+            return [self.newest]
+        kept = islice(self.samples, max(0, len(self.samples) - count), None)
+        return [UsageAt.model_validate_json(sample) for sample in kept]
 
 
 class UsageBook:
     def __init__(self) -> None:
         self._agents: dict[str, _AgentUsage] = {}
         self._kernels: dict[str, _KernelHistory] = {}
+        self._use = UseHistory()
 
     def take(self, agent_id: str, usage: Usage, kernels: Mapping[str, Kernel], now: Now) -> list[Kernel]:
         """An agent's samples; returns the kernels that they are of. What it says of a kernel that is not with it is not
@@ -51,19 +64,23 @@ class UsageBook:
         taken = []
         gpus = {sample.uuid: sample for sample in usage.gpus}
         self._agents[agent_id] = _AgentUsage(now.boot, usage, gpus)
+        for gpu in usage.gpus:
+            self._use.note(agent_id, gpu.uuid, gpu.utilization_percent, now.boot // 1000)
         at = iso(now.wall)
         for sample in usage.kernels:
             kernel = kernels.get(sample.kernel_id)
             if kernel is not None and kernel.agent_id == agent_id:
-                history = self._kernels.setdefault(sample.kernel_id, _KernelHistory(now.boot))
-                history.came_at = now.boot
-                history.samples.append(_joined(sample, gpus, at))
+                joined = _joined(sample, gpus, at)
+                history = self._kernels.setdefault(sample.kernel_id, _KernelHistory(now.boot, joined))
+                history.came_at, history.newest = now.boot, joined
+                history.samples.append(joined.model_dump_json().encode())
                 history.count += 1
                 taken.append(kernel)
         return taken
 
-    def forget(self, kernels: Mapping[str, Kernel]) -> None:
-        """Drop the histories of all kernels but these."""
+    def forget(self, kernels: Mapping[str, Kernel], now: Now) -> None:
+        """Drop the histories of all kernels but these, and of devices that nobody has spoken of for long."""
+        self._use.forget(now.boot // 1000)
         for kernel_id in self._kernels.keys() - kernels.keys():
             del self._kernels[kernel_id]
 
@@ -76,6 +93,10 @@ class UsageBook:
         agent = self._fresh(agent_id, now)
         return None if agent is None else agent.gpus.get(uuid)
 
+    def history(self, agent_id: str, uuid: str, now: Now) -> bytes:
+        """How much of a device was in use in the seconds before, as ``UseHistory`` has it."""
+        return self._use.of(agent_id, uuid, now.boot // 1000)
+
     def host(self, agent_id: str, now: Now) -> HostSample | None:
         agent = self._fresh(agent_id, now)
         return None if agent is None else agent.usage.host
@@ -85,7 +106,7 @@ class UsageBook:
         history = self._kernels.get(kernel_id)
         if history is None or now.boot - history.came_at > STALE_AFTER_MS:
             return None
-        sample = history.samples[-1]
+        sample = history.newest
         own = [gpu.own_memory_bytes for gpu in sample.gpus if gpu.own_memory_bytes is not None]
         return {
             "processes": sample.processes,
@@ -114,9 +135,7 @@ class UsageBook:
             live=live,
             reason="" if live else self._why_absent(kernel, now),
             host=self.host(kernel.agent_id, now) if kernel.agent_id is not None else None,
-            samples=[]
-            if history is None
-            else list(islice(history.samples, max(0, len(history.samples) - newest), None)),
+            samples=[] if history is None else history.last(newest),
         )
 
     def _fresh(self, agent_id: str, now: Now) -> _AgentUsage | None:

@@ -1,10 +1,9 @@
-"""``perijove status`` and ``perijove bill``."""
+"""``perijove bill``, and what commands that report something have in common."""
 
 from __future__ import annotations
 
 import asyncio
 import csv
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -22,7 +21,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(status)
     app.command()(bill)
 
 
@@ -34,27 +32,6 @@ def ask(question: Callable[[BrokerClient], Awaitable[Any]]) -> Any:
             return await question(broker)
 
     return asyncio.run(call())
-
-
-def status(as_json: JsonOption = False) -> None:
-    """What the broker, its agents and its kernels do now."""
-    document = ask(lambda broker: broker.status())
-    if as_json:
-        print(json.dumps(document, indent=2))
-        return
-    console = Console()
-    agents = Table("agent", "state", "GPU", "free", title="agents", title_justify="left")
-    for agent in document["agents"]:
-        for model, members in _by_model(agent["gpus"]).items():
-            free = sum(gpu["state"] == "free" for gpu in members)
-            agents.add_row(agent.get("name", agent["id"]), agent["state"], model, f"{free} of {len(members)}")
-        if not agent["gpus"]:
-            agents.add_row(agent.get("name", agent["id"]), agent["state"], "none", "")
-    kernels = Table("kernel", "user", "state", "GPU", title="kernels", title_justify="left")
-    for kernel in document["kernels"]:
-        kernels.add_row(kernel["id"], kernel["user"], kernel["state"], kernel["gpu"])
-    console.print(agents)
-    console.print(kernels)
 
 
 def bill(
@@ -90,10 +67,3 @@ def _print_bill(document: Bill) -> None:
     if any(line.simulated for line in document.leases):
         total += f" · simulated {format_dollars(document.simulated_nanodollars)}, not in the total"
     console.print(total, highlight=False)
-
-
-def _by_model(gpus: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    models: dict[str, list[dict[str, Any]]] = {}
-    for gpu in gpus:
-        models.setdefault(gpu["model"] + (" (simulated)" if gpu.get("simulated") else ""), []).append(gpu)
-    return models

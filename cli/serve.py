@@ -77,7 +77,10 @@ def agent(
     insecure: Annotated[bool, typer.Option("--insecure", help="Dial plain HTTP beyond this machine.")] = False,
     exit_without_broker: Annotated[float | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run an agent on a GPU machine. It only dials out."""
+    """Run an agent on a GPU machine. It only dials out.
+
+    SIGTERM ends it and all that runs there at once; SIGUSR1 before that has it take no new work.
+    """
     from ..remote_agent.agent import run_agent  # the agent's libraries are only needed here
     from ..remote_agent.settings import AgentSettings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -63,6 +64,17 @@ class BrokerClient:
         document = await self._call("GET", "/api/audit", params=params)
         return list(reversed(document["entries"]))
 
+    async def drain(self, agent_id: str, within_s: float | None = None) -> dict[str, Any]:
+        """Have an agent take no new leases; answers with the agent's document. For admins."""
+        return dict(await self._call("POST", _drain_of(agent_id), json={"within_s": within_s}))
+
+    async def undo_drain(self, agent_id: str) -> dict[str, Any]:
+        return dict(await self._call("DELETE", _drain_of(agent_id)))
+
+    async def release(self, kernel_id: str) -> None:
+        """Give a kernel's GPU back, or stop its waiting for one, as ``%gpu release`` does."""
+        await self._call("POST", f"/api/kernels/{kernel_id}/release")
+
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = await self._http.request(method, path, **options)
@@ -74,6 +86,10 @@ class BrokerClient:
         if response.is_success:
             return response.json() if response.content else None
         raise _refusal(response, self.address.url)
+
+
+def _drain_of(agent_id: str) -> str:
+    return f"/api/agents/{quote(agent_id, safe='')}/drain"
 
 
 def _refusal(response: httpx.Response, url: str) -> Exception:

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import structlog
@@ -37,6 +37,7 @@ _LOOK_EVERY_S = 2.0
 _LONGEST_WATCH_S = 1.0
 _GOODBYE_TIMEOUT_S = 1.0
 _OPEN_FILES = 65_536
+_DRAIN = signal.SIGUSR1
 log = structlog.get_logger("perijove.agent")
 
 
@@ -60,6 +61,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def run(settings: AgentSettings) -> None:
     """Be an agent until SIGTERM or SIGINT; must run in the main thread. Nothing is left behind.
+
+    SIGUSR1 asks the broker for no new leases, so that a stop can wait for what runs; a second one takes that back.
 
     Raises:
         AgentRunning: when another agent works in the data directory (exit status 75).
@@ -92,6 +95,7 @@ class _Agent:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._context.max_sockets = 10_000
         self._tasks = asyncio.TaskGroup()
+        self._draining = False
         data_links = dialer(settings, DataConnection)
         self._loop = asyncio.get_running_loop()
         self._look_now = asyncio.Event()
@@ -109,7 +113,7 @@ class _Agent:
     async def run(self) -> None:
         self._kernels.tracer = await tracing.tracer_of("agent")
         stop = asyncio.Event()
-        with _signals(stop):
+        with _signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, _DRAIN: self._turn_draining}):
             try:
                 async with self._tasks:
                     await self._gpus.refresh()
@@ -158,10 +162,18 @@ class _Agent:
             gpus=self._gpus.view(),
             kernels=self._kernels.reports(),
             spares=self._spares.count,
+            draining=self._draining,
         )
 
     def _inventory_changed(self) -> None:
-        self._uplink.say(Inventory(gpus=self._gpus.view(), spares=self._spares.count))
+        inventory = Inventory(gpus=self._gpus.view(), spares=self._spares.count, draining=self._draining)
+        self._uplink.say(inventory)
+
+    def _turn_draining(self) -> None:
+        """Ask the broker for no new leases before a stop, or take that back; what runs is not touched."""
+        self._draining = not self._draining
+        log.info("draining" if self._draining else "takes new leases again")
+        self._inventory_changed()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.create_task(_logged(work))
@@ -244,11 +256,12 @@ async def _logged(work: Coroutine[Any, Any, None]) -> None:
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Any:
+def _signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Have signals call these, where this is the main thread."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    numbers = list(handlers) if threading.current_thread() is threading.main_thread() else []
     for number in numbers:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, handlers[number])
     try:
         yield
     finally:

@@ -49,6 +49,7 @@ class Hello(Document):
     kernels: list[KernelReport]
     spares: int = 0
     isolated: bool = False  # kernels of several users cannot read each other's files, so they may share this agent
+    draining: bool = False  # it wants no new leases, as it is about to stop
 
 
 class Inventory(Document):
@@ -57,6 +58,7 @@ class Inventory(Document):
     type: Literal["inventory"] = "inventory"
     gpus: list[Gpu]
     spares: int = 0
+    draining: bool = False  # as in Hello
 
 
 class Bound(Document):

@@ -4,6 +4,7 @@ PerijoveError
 ├── BrokerError
 │   ├── BrokerUnreachable      nobody answers at the broker's address
 │   ├── NotAuthorized          the token is missing, unknown, or of the wrong role
+│   ├── NoSuchAgent            the broker knows no such agent
 │   ├── IncompatibleVersion    the two sides speak different major versions of the protocol
 │   └── InsecureAddress        plain HTTP or a listening address off loopback
 ├── AttachError
@@ -58,6 +59,10 @@ class BrokerUnreachable(BrokerError):
 
 class NotAuthorized(BrokerError):
     code = "not_authorized"
+
+
+class NoSuchAgent(BrokerError):
+    code = "no_such_agent"
 
 
 class IncompatibleVersion(BrokerError):

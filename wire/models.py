@@ -85,6 +85,7 @@ class KernelView(Document):
     spent_nanodollars: int = 0  # by all its leases so far, simulated ones too
     spent_simulated_nanodollars: int = 0  # the part of it that is simulated
     budget_warning: str = ""  # one plain sentence, from 80 % of the budget on
+    draining: str = ""  # "gpu-1 is draining (asked by ann)" while its process or GPU is on such an agent
 
 
 class BillLine(Document):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...wire.models import GpuState
+from ...wire.models import GpuState, KernelState
 from ..core.records import Agent, Kernel
 from ..ledger.bill import iso
 
@@ -65,7 +65,8 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
     return {
         "id": agent.id,
         "name": agent.name,
-        "state": "connected" if agent.link_id is not None else "away",
+        "state": agent_state(broker, agent),
+        "drain": drain_document(broker, agent),
         "away_s": None if agent.lost_at is None else (now.boot - agent.lost_at) / 1000,
         "version": agent.version,
         "python": agent.python,
@@ -74,6 +75,35 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
         "host": None if host is None else host.model_dump(mode="json"),
         "gpus": gpu_documents(broker, agent),
     }
+
+
+def agent_state(broker: Broker, agent: Agent) -> str:
+    """``connected``, ``away``, or of a connected one ``draining`` while leases are open there, then ``drained``."""
+    if agent.link_id is None:
+        return "away"
+    if agent.id not in broker.fleet.state.drains:
+        return "connected"
+    return "draining" if _leases_on(broker, agent) else "drained"
+
+
+def drain_document(broker: Broker, agent: Agent) -> dict[str, Any] | None:
+    """Who asked, when what runs is released, how many leases are still open there, and how many suspended kernels would
+    lose their variables if the agent stopped now; None where nobody has asked."""
+    drain = broker.fleet.state.drains.get(agent.id)
+    if drain is None:
+        return None
+    kept = sum(k.agent_id == agent.id and k.state is KernelState.SUSPENDED for k in broker.fleet.living_kernels())
+    return {
+        "asked_by": drain.asked_by,
+        "asked_at": None if drain.record is None else iso(drain.record.asked_at),
+        "release_at": None if drain.record is None or drain.record.release_at is None else iso(drain.record.release_at),
+        "leases": _leases_on(broker, agent),
+        "suspended": kept,
+    }
+
+
+def _leases_on(broker: Broker, agent: Agent) -> int:
+    return sum(k.lease is not None and k.agent_id == agent.id for k in broker.fleet.kernels.values())
 
 
 def gpu_documents(broker: Broker, agent: Agent, *, usage: bool = True) -> list[dict[str, Any]]:

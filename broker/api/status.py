@@ -1,4 +1,4 @@
-"""``/api/gpus``, ``/api/agents``, ``/api/status``: what there is and how it is; ``/healthz`` for who starts brokers."""
+"""``/api/gpus``, ``/api/status``: what there is and how it is; ``/healthz`` for who starts brokers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,6 @@ async def get_version(broker: TheBroker) -> dict[str, Any]:
 @router.get("/api/gpus")
 async def get_gpus(broker: TheBroker, _: AsUser) -> dict[str, Any]:
     return {"gpus": [gpu for agent in broker.fleet.agents.values() for gpu in gpu_documents(broker, agent)]}
-
-
-@router.get("/api/agents")
-async def get_agents(broker: TheBroker, _: AsUser) -> list[dict[str, Any]]:
-    return [agent_document(broker, agent) for agent in broker.fleet.agents.values()]
 
 
 @router.get("/api/status")

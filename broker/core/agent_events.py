@@ -18,7 +18,7 @@ from ...wire.control import (
 )
 from ...wire.errors import AttachFailed
 from ...wire.models import GpuState, KernelState
-from . import budget
+from . import budget, draining
 from . import instructions as do
 from .clock import Now
 from .lease import HOLDS_GPU, Event
@@ -52,6 +52,7 @@ def agent_said(state: FleetState, agent: Agent, message: FromAgent, now: Now) ->
         case Inventory():
             agent.gpus = {gpu.uuid: gpu for gpu in message.gpus}
             agent.spares = message.spares
+            draining.agent_asks(state, agent, draining=message.draining)
             state.plan_needed = True
         case _:
             state.closes.append(do.CloseLink(agent.link_id or "", f"a second {message.type!r} on one link"))

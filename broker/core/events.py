@@ -75,6 +75,20 @@ class ClientLinkClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """An agent is to take no new leases. ``within_ms``: after which time what still runs there is released."""
+
+    agent_id: str
+    asked_by: str
+    within_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainUndone:
+    agent_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; sent when a deadline of the core is due."""
 
@@ -89,5 +103,7 @@ FleetEvent = (
     | ClientSaid
     | ApiAsked
     | ClientLinkClosed
+    | DrainAsked
+    | DrainUndone
     | Tick
 )

@@ -12,7 +12,7 @@ from ...wire.errors import AttachCancelled, PerijoveError
 from ...wire.gpu_spec import GpuSpec, parse_gpu_spec
 from ...wire.link import State
 from ...wire.models import KernelState, KernelView
-from . import budget
+from . import budget, draining
 from . import instructions as do
 from .agent_events import agent_said
 from .client_events import client_said, kernel_created, link_closed, link_opened
@@ -25,6 +25,8 @@ from .events import (
     ClientLinkClosed,
     ClientLinkOpened,
     ClientSaid,
+    DrainAsked,
+    DrainUndone,
     FleetEvent,
     KernelCreated,
     KernelDeleted,
@@ -36,7 +38,7 @@ from .meter import Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
 from .reconcile import agent_connected, agent_lost, agent_vanished
-from .records import Agent, Kernel, KernelRecord, Lease, LeaseRecord, Pending
+from .records import Agent, DrainRecord, Kernel, KernelRecord, Lease, LeaseRecord, Pending
 from .state import FleetState
 from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
@@ -103,6 +105,10 @@ class Fleet:
                     agent_lost(state, agent, now)
             case KernelCreated():
                 kernel_created(state, event, now)
+            case DrainAsked():
+                draining.drain_asked(state, event, now)
+            case DrainUndone():
+                draining.drain_undone(state, event.agent_id)
             case Tick():
                 self._tick(now)
             case KernelDeleted() | ClientLinkOpened() | ClientSaid() | ApiAsked() | ClientLinkClosed():
@@ -138,6 +144,8 @@ class Fleet:
                 agent_vanished(self.state, self.state.agents[subject], now)
             elif kind == "kernel" and subject in self.state.kernels:
                 self._kernel_due(self.state.kernels[subject], now)
+            elif kind == draining.TIMER:
+                draining.enforce(self.state, subject, now)
             elif name == PLAN_TIMER:
                 self.state.plan_needed = True
 
@@ -247,6 +255,7 @@ class Fleet:
         unconfirmed: Iterable[LeaseRecord],
         spent: Mapping[str, tuple[int, int]],
         now: Now,
+        drains: Iterable[DrainRecord] = (),
     ) -> list[do.Instruction]:
         """Take up what the ledger knows. Leases wait for their agents as if those had just been lost.
 
@@ -266,6 +275,7 @@ class Fleet:
             kernel.lease = _lease_from(lease_record, now)
             kernel.agent_id, kernel.agent_name = lease_record.agent_id, lease_record.agent_name
             state.hold(kernel.lease)
+        draining.restore(state, drains, now)
         for kernel in state.kernels.values():
             self._restore_state(kernel, now)
             state.touch(kernel)

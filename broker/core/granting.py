@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from ...wire.control import Bind
-from ...wire.errors import AttachFailed
+from ...wire.errors import AttachFailed, VariablesElsewhere
 from ...wire.models import Gpu, GpuState
-from . import budget
+from . import budget, respec
 from .clock import BootMs, Now, earliest
 from .lease import Event
 from .records import Agent, Kernel
@@ -21,6 +21,7 @@ PLAN_TIMER = "plan"
 def serve_queue(state: FleetState, now: Now) -> None:
     """Plan for all who wait. Runs on the very event that may have changed the answer, not on a tick."""
     state.plan_needed = False
+    _send_back_whose_home_drains(state)
     waiting = [state.kernels[kernel_id] for kernel_id in state.queued]
     requests = [_request(state, kernel) for kernel in waiting if kernel.pending is None and not kernel.restart_wish]
     if not requests:
@@ -42,6 +43,13 @@ def serve_queue(state: FleetState, now: Now) -> None:
                     kernel.queue_reason = decision.reason
                     state.touch(kernel)
     state.timers.set(PLAN_TIMER, again_at)
+
+
+def _send_back_whose_home_drains(state: FleetState) -> None:
+    """Variables on an agent that drains are not given up because nobody asked: who wants that is told how."""
+    for kernel in [state.kernels[kernel_id] for kernel_id in state.queued]:
+        if respec.drains(state, kernel) and kernel.pending is None and not kernel.restart_wish:
+            leave_queue(state, kernel, VariablesElsewhere.code, respec.variables_are_draining(kernel, kernel.spec))
 
 
 def _request(state: FleetState, kernel: Kernel) -> Request:
@@ -91,6 +99,7 @@ def hosts_of(state: FleetState) -> list[Host]:
             users=frozenset(users[agent.id]),
             isolated=agent.isolated,
             kernels=kernels[agent.id],
+            draining=str(state.drains.get(agent.id, "")),
         )
         for agent in state.agents.values()
     ]

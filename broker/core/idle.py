@@ -23,6 +23,7 @@ class Activity:
     away_since: BootMs | None = None  # the client's link is closed
     own_timeout_ms: int | None = None  # this kernel's user chose a timeout
     kept_until: BootMs | None = None  # its user asked for the GPU to be kept
+    draining: bool = False  # its agent is to be emptied
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,13 @@ class Deadline:
 
 
 def idle_timeout_ms(activity: Activity, policy: Policy) -> int:
-    """How long this kernel may be idle, as things are now."""
+    """How long this kernel may be idle, as things are now. A drain hurries no release that would lose variables."""
+    if activity.draining and activity.keepable:
+        return min(policy.drain_idle_ms, _timeout_ms(activity, policy))
+    return _timeout_ms(activity, policy)
+
+
+def _timeout_ms(activity: Activity, policy: Policy) -> int:
     if activity.own_timeout_ms is not None:
         return activity.own_timeout_ms
     return policy.idle_timeout_ms if activity.keepable else policy.idle_timeout_unkeepable_ms
@@ -43,7 +50,8 @@ def release_deadline(activity: Activity, policy: Policy) -> Deadline | None:
     if activity.quiet_since is None:
         return None
     deadline = _by_time(activity, activity.quiet_since, policy)
-    if activity.kept_until is not None and activity.kept_until > deadline.at:
+    emptied = activity.draining and activity.keepable  # nothing is lost by it, and the agent is needed otherwise
+    if activity.kept_until is not None and activity.kept_until > deadline.at and not emptied:
         return Deadline(activity.kept_until, "idle, and kept for as long as was asked for")
     return deadline
 

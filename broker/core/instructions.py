@@ -8,7 +8,7 @@ from ...wire.control import FromBroker
 from ...wire.link import ToClient
 from .clock import WallMs
 from .meter import Durations
-from .records import KernelRecord, LeaseRecord
+from .records import DrainRecord, KernelRecord, LeaseRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +87,17 @@ class ForgetKernel:
     kernel_id: str
 
 
-LedgerInstruction = OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel
+@dataclass(frozen=True, slots=True)
+class SaveDrain:
+    drain: DrainRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetDrain:
+    agent_id: str
+
+
+LedgerInstruction = (
+    OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel | SaveDrain | ForgetDrain
+)
 Instruction = ToAgent | ToClientLink | CloseLink | SetRoute | DropRoute | LedgerInstruction

@@ -26,6 +26,8 @@ class Policy:
     # How long a suspended kernel waits for the host that has its variables before it starts anew elsewhere.
     home_wait_ms: int = 10 * MINUTE_MS
     home_away_wait_ms: int = 75_000
+    # An idle kernel on an agent that drains is released after so long: Run All must not lose its GPU between two cells.
+    drain_idle_ms: int = 2_000
     # A kernel without a GPU whose client has been away for so long is ended.
     abandon_after_ms: int = 24 * 60 * MINUTE_MS
     share_half_life_ms: int = 60 * MINUTE_MS

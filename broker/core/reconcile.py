@@ -10,6 +10,7 @@ from __future__ import annotations
 from ...wire.control import Hello, KernelReport, LeaseReport, Restart, Welcome
 from ...wire.models import KernelState
 from ...wire.versions import PROTOCOL
+from . import draining
 from . import instructions as do
 from .agent_events import process_is_bound, process_is_gone, prove_late
 from .clock import Now
@@ -31,6 +32,7 @@ def agent_connected(state: FleetState, event: AgentConnected, now: Now, version:
     agent.link_id, agent.lost_at, agent.owner = event.link_id, None, event.owner
     agent.hello(hello)
     state.agents_seen.add(agent.id)
+    draining.agent_asks(state, agent, draining=hello.draining)
     state.timers.set(f"agent {agent.id}", None)
     reports = {report.kernel_id: report for report in hello.kernels}
     mine = [kernel for kernel in state.kernels.values() if kernel.agent_id == agent.id]
@@ -54,6 +56,7 @@ def agent_connected(state: FleetState, event: AgentConnected, now: Now, version:
         state.touch(kernel)
         if kernel.id in state.kernels:
             settle(state, kernel, now)
+    draining.enforce(state, agent.id, now)
     state.plan_needed = True
 
 
@@ -193,6 +196,7 @@ def agent_vanished(state: FleetState, agent: Agent, now: Now) -> None:
         _lease_vanished(state, kernel, f"{agent.name} has been out of contact for {away_s} s", now)
     if not any(kernel.agent_id == agent.id for kernel in state.kernels.values()):
         del state.agents[agent.id]
+        draining.forget(state, agent.id)
     else:
         agent.gpus.clear()  # what nobody has heard of for so long is not offered to anyone
     state.plan_needed = True

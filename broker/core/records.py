@@ -36,6 +36,17 @@ class KernelRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRecord:
+    """An agent that is to take no new leases, as the ledger keeps it: until somebody undoes it."""
+
+    agent_id: str
+    agent_name: str
+    asked_by: str
+    asked_at: WallMs
+    release_at: WallMs | None = None  # what still runs then is released
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseRecord:
     """A lease as the ledger keeps it."""
 
@@ -75,6 +86,19 @@ class Pending:
     question: Question
     request_id: str
     deadline: BootMs
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A drain that holds now. ``record`` is None for one that the agent itself has asked for: it ends with it."""
+
+    agent_name: str
+    asked_by: str
+    record: DrainRecord | None = None
+    release_at: BootMs | None = None
+
+    def __str__(self) -> str:
+        return f"{self.agent_name} is draining (asked by {self.asked_by})"
 
 
 @dataclass(slots=True)
@@ -117,6 +141,7 @@ class Kernel:
     agent_id: str | None = None  # where the process is, or the GPU that is held for it
     agent_name: str = ""
     lease: Lease | None = None
+    drain: Drain | None = None  # of that agent
     account: Account = field(default_factory=Account)
     busy: bool = False
     keepable: bool = True

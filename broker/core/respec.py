@@ -38,7 +38,7 @@ def ask_for(state: FleetState, kernel: Kernel, text: str, now: Now, *, giving_up
     giving_up = giving_up or kernel.restart_wish or kernel.release_wish == "end"
     same = spec == kernel.spec and kernel.respec_wish is None
     met = kernel.lease is not None and _meets(kernel.lease.record, agent, spec, unknown=same)
-    stays = met or _could_meet(agent, spec)
+    stays = met or (_could_meet(agent, spec) and not drains(state, kernel))
     if kernel.incarnation is not None and not stays and not giving_up:
         raise Refused(VariablesElsewhere.code, _elsewhere(kernel, agent, spec))
     if kernel.lease is None or met:
@@ -104,7 +104,22 @@ def _could_meet(agent: Agent | None, spec: GpuSpec) -> bool:
     return False
 
 
+def drains(state: FleetState, kernel: Kernel) -> bool:
+    """Whether the kernel's process is on an agent that is there and takes no new leases."""
+    return kernel.incarnation is not None and kernel.drain is not None and state.link_of(kernel.agent_id) is not None
+
+
+def variables_are_draining(kernel: Kernel, spec: GpuSpec) -> str:
+    return (
+        f"the variables of this kernel are on {kernel.agent_name}, and {kernel.drain}: it runs nothing new. They stay "
+        "there until that is undone or the agent stops; "
+        f"to give them up and start anew elsewhere, run: %gpu restart {spec}"
+    )
+
+
 def _elsewhere(kernel: Kernel, agent: Agent | None, spec: GpuSpec) -> str:
+    if kernel.drain is not None and agent is not None and agent.link_id is not None and _could_meet(agent, spec):
+        return variables_are_draining(kernel, spec)
     if agent is None or (agent.link_id is None and not agent.gpus):
         has = "which is out of contact"
     else:

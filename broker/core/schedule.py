@@ -45,6 +45,11 @@ class Host:
     users: frozenset[str] = frozenset()  # whose processes live there
     isolated: bool = False
     kernels: int = 0
+    draining: str = ""  # why it takes no new leases: "gpu-1 is draining (asked by ann)"
+
+    @property
+    def takes_new(self) -> bool:
+        return self.connected and not self.draining
 
     def serves(self, user: str) -> bool:
         """Without isolation kernels could read each other's files, so one user at a time."""
@@ -158,6 +163,8 @@ class _Plan:
                 request.kernel_id, NoSuchGpu.code, "no agent is connected to this broker; start one: perijove agent"
             )
         reason = "every agent serves another user at the moment" if hosts else "no agent is connected yet"
+        if hosts and all(host.draining for host in hosts):
+            reason = _draining(hosts)
         return Wait(request.kernel_id, self._wait_text(request, reason), self._again_at(request))
 
     def _place(self, request: Request, choice: Choice, waits_for_home: bool) -> Grant | None:
@@ -168,7 +175,7 @@ class _Plan:
         room = False
         for bundle in self._bundles_of(choice):
             host = bundle.host
-            free = self._free(bundle, request.kernel_id) if host.connected else []
+            free = self._free(bundle, request.kernel_id) if host.takes_new else []
             if len(free) < choice.count:
                 continue
             room = True
@@ -233,7 +240,7 @@ class _Plan:
         ]
 
     def _usable(self, host: Host, request: Request) -> bool:
-        if not host.connected or host.agent_id in request.refused_by:
+        if not host.takes_new or host.agent_id in request.refused_by:
             return False
         joined = self.joined.get(host.agent_id)
         return host.serves(request.user) and (host.isolated or not joined or joined == {request.user})
@@ -284,13 +291,19 @@ class _Plan:
         return f"waiting for {request.spec}: {ordinal(ahead + 1)} in line: {why}"
 
     def _scarcity(self, request: Request, possible: list[Choice], bundles: list[_Bundle]) -> str:
-        gpus = {(bundle.host.agent_id, gpu.uuid): gpu for bundle in bundles for gpu in bundle.gpus}
+        draining = _draining([bundle.host for bundle in bundles])
+        taking = [bundle for bundle in bundles if not bundle.host.draining]
+        if draining and not taking:
+            return draining
+        gpus = {(bundle.host.agent_id, gpu.uuid): gpu for bundle in taking for gpu in bundle.gpus}
         unhealthy = [gpu for gpu in gpus.values() if gpu.state == GpuState.UNHEALTHY]
         used = sum(gpu.state != GpuState.FREE or key in self.taken for key, gpu in gpus.items())
-        names = "|".join(sorted({bundle.model for bundle in bundles}))
+        names = "|".join(sorted({bundle.model for bundle in taking}))
         text = f"{used - len(unhealthy)} of {len(gpus)} {names} in use"
         if unhealthy:
             text += f", {len(unhealthy)} unhealthy ({unhealthy[0].reason})"
+        if draining:
+            text = f"{draining}; elsewhere {text}"
         if all(not bundle.host.connected for bundle in bundles):
             return f"{bundles[0].host.name} is out of contact"
         if used < len(gpus):
@@ -299,7 +312,7 @@ class _Plan:
                 return f"{text}, and {needed} are needed on one host"
             if any((key in self.reserved) for key in gpus):
                 return f"{text}, the rest is kept for a request for several"
-            if not all(self._usable(bundle.host, request) for bundle in bundles):
+            if not all(self._usable(bundle.host, request) for bundle in taking):
                 return f"{text}, the rest is on hosts that cannot take this kernel now"
         self._scarcities[tuple(possible)] = text  # where it is the same for everyone
         return text
@@ -328,6 +341,12 @@ class _Plan:
             f"has one, or try it on stand-ins: perijove up --simulate {wish} "
             f"(for the embedded broker: PERIJOVE_SIMULATE={wish})"
         )
+
+
+def _draining(hosts: Sequence[Host]) -> str:
+    """One of them by name; how many more there are."""
+    whys = sorted({host.draining for host in hosts if host.draining})
+    return "" if not whys else whys[0] if len(whys) == 1 else f"{whys[0]}, and so are {len(whys) - 1} more agents"
 
 
 def ordinal(number: int) -> str:

@@ -19,7 +19,7 @@ from .lease import Event, next_state
 from .meter import Durations, Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
-from .records import Agent, Kernel, Lease, LeaseRecord, Pending, Question
+from .records import Agent, Drain, Kernel, Lease, LeaseRecord, Pending, Question
 from .shares import Shares
 from .timers import Timers
 from .view import activity_of
@@ -44,6 +44,7 @@ class FleetState:
     kernels: dict[str, Kernel] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     holds: dict[GpuKey, str] = field(default_factory=dict)  # GPU → the open lease on it
+    drains: dict[str, Drain] = field(default_factory=dict)  # by agent, which may be unknown or away
     queued: set[str] = field(default_factory=set)
     closed_unconfirmed: dict[str, LeaseRecord] = field(default_factory=dict)  # late proof of them is still welcome
     shares: Shares = field(default_factory=Shares)
@@ -146,6 +147,7 @@ class FleetState:
         lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
         kernel.saved_nanodollars, kernel.released_at = kernel.saved_at(now.boot), None
         kernel.lease, kernel.agent_id, kernel.agent_name = lease, agent.id, agent.name
+        kernel.drain = self.drains.get(agent.id)
         self.hold(lease)
         self.out.append(do.OpenLease(record))
         self.touch(kernel)

@@ -18,6 +18,7 @@ def activity_of(kernel: Kernel) -> Activity:
         away_since=kernel.away_since,
         own_timeout_ms=kernel.own_timeout_ms,
         kept_until=kernel.kept_until,
+        draining=kernel.drain is not None and kernel.lease is not None,
     )
 
 
@@ -50,7 +51,14 @@ def view_of(kernel: Kernel, policy: Policy, now: BootMs) -> KernelView:
         spent_nanodollars=budget.spent_at(kernel, now),
         spent_simulated_nanodollars=budget.spent_simulated_at(kernel, now),
         budget_warning=budget.warning(kernel, now),
+        draining=_draining(kernel),
     )
+
+
+def _draining(kernel: Kernel) -> str:
+    """Only where something of the kernel is there: otherwise it is none of its business."""
+    there = kernel.lease is not None or kernel.incarnation is not None
+    return str(kernel.drain) if there and kernel.drain is not None else ""
 
 
 def _granted(lease: Lease) -> GrantedGpus:

@@ -1,7 +1,8 @@
 // The broker's page: one stream of events in (GET /api/live), a few requests out. No framework, nothing from elsewhere.
 import { bytes, dollars, duration, money, sum } from "./figures.js";
 
-const KEPT_SECONDS = 120;
+const KEPT_SECONDS = 300; // as many as the broker keeps
+const UNKNOWN = 255;
 const SILENT_AFTER_MS = 5000;
 const TOKEN = "perijove-token";
 const $ = (id) => document.getElementById(id);
@@ -10,6 +11,7 @@ let token = tokenInAddress() || sessionStorage.getItem(TOKEN) || localStorage.ge
 let stream = null; // what stops the stream that is read now
 let heardAt = 0;
 const told = {}; // the newest event of each kind
+let figuresAt = null; // of when the newest figures are, broker's clock; null where the history has them already
 const history = new Map(); // GPU → its utilisation, a number a second, null where unknown
 
 // elements ----------------------------------------------------------------------------------------------------------
@@ -60,13 +62,14 @@ function facts(list, pairs) {
 // at a glance ---------------------------------------------------------------------------------------------------------
 
 function draw() {
-  const { fleet, figures, mine, spending, latency } = told;
+  const { fleet, figures, me, mine, spending, latency } = told;
   if (!fleet || !mine) return;
-  const gpus = fleet.agents.flatMap((agent) => agent.gpus.map((gpu) => ({ ...gpu, agent })));
+  const agents = fleet.agents.toSorted((one, other) => one.name.localeCompare(other.name) || one.id.localeCompare(other.id));
+  const gpus = agents.flatMap((agent) => agent.gpus.map((gpu) => ({ ...gpu, agent })));
   const holders = new Map(mine.kernels.flatMap((kernel) => (kernel.gpus?.uuids ?? []).map((uuid) => [uuid, kernel])));
   say($("version"), fleet.version);
-  say($("me"), `${mine.me} (${mine.role})`);
-  drawTiles(gpus, mine, spending, latency);
+  say($("me"), `${me.name} (${me.role})`);
+  drawTiles(gpus, told);
   $("queue-section").hidden = mine.queue.length === 0;
   keep($("queue"), mine.queue, (waiting) => waiting.kernel, () => make("li"),
     (item, waiting) => say(item, `${waiting.user}, ${duration(waiting.waiting_s)}: ${waiting.reason}`));
@@ -75,13 +78,13 @@ function draw() {
     (card, gpu) => drawGpu(card, gpu, figures?.gpus[gpu.uuid], holders.get(gpu.uuid)));
   $("no-kernels").hidden = mine.kernels.length > 0;
   keep($("kernels"), mine.kernels, (kernel) => kernel.id, createKernel, drawKernel);
-  keep($("agents"), fleet.agents, (agent) => agent.id, createAgent, (card, agent) => drawAgent(card, agent, figures?.hosts[agent.id]));
-  drawSpending(spending, mine);
+  keep($("agents"), agents, (agent) => agent.id, createAgent, (card, agent) => drawAgent(card, agent, figures?.hosts[agent.id]));
+  drawSpending(spending, me);
 }
 
-function drawTiles(gpus, mine, spending, latency) {
+function drawTiles(gpus, { me, mine, spending, latency }) {
   const held = gpus.filter((gpu) => gpu.state === "held").length;
-  const whose = mine.role === "admin" ? "everybody" : "you";
+  const whose = me.role === "admin" ? "everybody" : "you";
   const attach = latency?.total;
   const tiles = [
     ["GPUs held", `${held} of ${gpus.length}`, gpus.some((gpu) => gpu.simulated) ? "some are simulated" : ""],
@@ -90,7 +93,7 @@ function drawTiles(gpus, mine, spending, latency) {
     ["today", ...money(sum(spending?.today)), whose],
     ["this month", ...money(sum(spending?.month)), whose],
     ["attach, p50", attach ? duration(attach.p50) : "none yet",
-      attach ? `p95 ${duration(attach.p95)} · p99 ${duration(attach.p99)} of ${attach.count}` : ""],
+      attach ? `p95 ${duration(attach.p95)} · p99 ${duration(attach.p99)} · last ${attach.count === 1 ? "one" : attach.count}` : ""],
   ];
   keep($("tiles"), tiles, ([name]) => name,
     ([name]) => make("div", { class: "tile" }, make("span", {}, name), make("strong", { "data-part": "value" }), make("span", { "data-part": "more" })),
@@ -113,17 +116,18 @@ function createGpu() {
 }
 
 function drawGpu(card, gpu, figures, holder) {
-  const away = gpu.agent.state !== "connected";
+  const away = gpu.agent.state === "away";
   const [use, used, power, heat, total, slowed, problem, xid] = figures ?? [];
   say(part(card, "name"), `${gpu.model} ${gpu.place} on ${gpu.agent.name}`);
   say(part(card, "state"), away ? "away" : gpu.state, `tag ${away ? "bad" : GPU_TAGS[gpu.state] ?? "warn"}`);
   part(card, "simulated").hidden = !gpu.simulated;
-  say(part(card, "why"), problem || gpu.reason || (holder ? `${holder.user} · ${holder.name}` : gpu.state === "held" ? "somebody else's" : ""),
+  const drains = gpu.agent.drain && gpu.state === "free" ? "its agent drains: nothing new comes here" : "";
+  say(part(card, "why"), problem || gpu.reason || (holder ? `${holder.user} · ${holder.name}` : gpu.state === "held" ? "somebody else's" : drains),
     problem || gpu.reason ? "problem" : "quiet");
   const chart = card.querySelector("svg");
   drawChart(chart, history.get(gpu.uuid) ?? []);
   const now = use == null ? "use unknown" : `${Math.round(use)} % in use`;
-  chart.setAttribute("aria-label", `${now}; the last two minutes`);
+  chart.setAttribute("aria-label", `${now}; the last five minutes`);
   facts(part(card, "facts"), [
     ["Use", use == null ? "unknown" : `${Math.round(use)} %`],
     ["Memory", used == null ? "" : `${bytes(used)} of ${bytes(total)}`],
@@ -210,23 +214,45 @@ function askBudget(id) {
 
 // spending, agents ----------------------------------------------------------------------------------------------------
 
-function drawSpending(spending, mine) {
+function drawSpending(spending, me) {
   const users = spending ? Object.keys({ ...spending.today, ...spending.month }).sort() : [];
   const text = (amount) => money(amount ?? { real: 0, simulated: 0 }).join(" ").trim();
-  keep($("spending"), users.length ? users : [mine.me], (user) => user,
+  keep($("spending"), users.length ? users : [me.name], (user) => user,
     () => make("tr", {}, make("th", { scope: "row" }), make("td"), make("td")),
     (row, user) => [user, text(spending?.today[user]), text(spending?.month[user])].forEach((cell, place) => say(row.children[place], cell)));
 }
 
-function createAgent() {
-  return make("article", { class: "card" }, make("h3", {}, make("span", { "data-part": "name" }), make("span", { "data-part": "state" })), make("dl", { "data-part": "facts" }));
+const AGENT_TAGS = { connected: "good", draining: "warn", drained: "warn", away: "bad" };
+
+function createAgent(agent) {
+  return make("article", { class: "card" },
+    make("h3", {}, make("span", { "data-part": "name" }), make("span", { "data-part": "state" })),
+    make("p", { "data-part": "why", class: "quiet" }),
+    make("dl", { "data-part": "facts" }),
+    make("div", { class: "actions" }, make("button", { type: "button", "data-part": "drain", onclick: () => askDrain(agent.id) })));
+}
+
+/** Who asked, what is left, and what stopping the agent now would cost. */
+function aboutDrain({ drain }) {
+  if (!drain) return "";
+  const kernels = (count) => (count === 1 ? "1 kernel" : `${count} kernels`);
+  const ends = drain.release_at ? `, released at ${new Date(drain.release_at).toLocaleTimeString()}` : "";
+  return [
+    `Asked by ${drain.asked_by}`,
+    drain.leases ? `${kernels(drain.leases)} still on it${ends}` : "no kernel holds a GPU there",
+    drain.suspended ? `${kernels(drain.suspended)} would lose their variables if it stopped now` : "",
+  ].filter(Boolean).join("; ") + ".";
 }
 
 function drawAgent(card, agent, host) {
   const [cpu, cores, used, total] = host ?? [];
   const ill = agent.gpus.filter((gpu) => gpu.state === "unhealthy" || gpu.state === "lost");
   say(part(card, "name"), agent.name);
-  say(part(card, "state"), agent.state, `tag ${agent.state === "connected" ? "good" : "bad"}`);
+  say(part(card, "state"), agent.state, `tag ${AGENT_TAGS[agent.state] ?? "bad"}`);
+  say(part(card, "why"), aboutDrain(agent));
+  const button = part(card, "drain");
+  button.hidden = told.me?.role !== "admin" || agent.drain?.asked_by === "the agent itself";
+  say(button, agent.drain ? "Take new work again" : "Drain…");
   facts(part(card, "facts"), [
     ["GPUs", `${agent.gpus.length}${ill.length ? `, ${ill.length} with problems` : ""}`],
     ["CPU", cpu == null ? "" : `${Math.round(cpu)} % of ${cores} cores`],
@@ -236,17 +262,35 @@ function drawAgent(card, agent, host) {
   ]);
 }
 
+function askDrain(id) {
+  const agent = told.fleet?.agents.find((each) => each.id === id);
+  if (!agent) return;
+  const path = `api/agents/${encodeURIComponent(id)}/drain`;
+  if (agent.drain) {
+    ask(`${agent.name} takes new work again?`, "Kernels that wait may get its GPUs at once.", "Take new work", null, () => send("DELETE", path));
+    return;
+  }
+  ask(`Drain ${agent.name}?`, "It takes no new work. Idle kernels are released and keep their variables there; what runs goes on to its end, or for so many seconds:",
+    "Drain", "", (text) => drain(path, text.trim()), "Seconds (empty: to its end)");
+}
+
+function drain(path, seconds) {
+  if (seconds !== "" && !(Number(seconds) >= 0)) return "this is no number of seconds";
+  return send("POST", path, { within_s: seconds === "" ? null : Number(seconds) });
+}
+
 // the dialog ----------------------------------------------------------------------------------------------------------
 
 let answer = null;
 
-function ask(title, text, yes, value, then) {
+function ask(title, text, yes, value, then, label = "Dollars") {
   say($("dialog-title"), title);
   say($("dialog-text"), text);
   say($("dialog-yes"), yes);
   say($("dialog-problem"), "");
   $("dialog-field").hidden = value === null;
   $("dialog-value").value = value ?? "";
+  say($("dialog-label"), label);
   answer = then;
   $("dialog").showModal();
   (value === null ? $("dialog-yes") : $("dialog-value")).focus();
@@ -310,13 +354,38 @@ function take(event) {
   heardAt = Date.now();
   const match = /^event: (.*)\ndata: (.*)$/.exec(event);
   if (!match) return;
-  told[match[1]] = JSON.parse(match[2]);
-  if (match[1] === "figures") {
-    for (const gpu of told.fleet.agents.flatMap((agent) => agent.gpus)) {
-      const values = history.get(gpu.uuid) ?? [];
-      values.push(told.figures.gpus[gpu.uuid]?.[0] ?? null);
-      history.set(gpu.uuid, values.slice(-KEPT_SECONDS));
-    }
+  const [, name, data] = match;
+  told[name] = JSON.parse(data);
+  if (name === "agents") takeAgents(told.agents);
+  if (name === "history") takeHistory(told.history);
+  if (name === "figures") takeFigures(told.figures);
+}
+
+/** What has changed in the fleet since it was told whole. */
+function takeAgents({ changed, gone }) {
+  const agents = new Map(told.fleet.agents.map((agent) => [agent.id, agent]));
+  for (const id of gone) agents.delete(id);
+  for (const agent of changed) agents.set(agent.id, agent);
+  told.fleet.agents = [...agents.values()];
+}
+
+/** Each GPU's use before this page was opened, a byte a second. */
+function takeHistory({ gpus }) {
+  history.clear();
+  for (const [uuid, use] of Object.entries(gpus)) {
+    history.set(uuid, Array.from(atob(use), (byte) => (byte.charCodeAt(0) === UNKNOWN ? null : byte.charCodeAt(0))));
+  }
+  figuresAt = null; // those that follow are of a second that the history has
+}
+
+function takeFigures(figures) {
+  const inHistory = figuresAt === null;
+  figuresAt = figures.at;
+  if (inHistory) return;
+  for (const gpu of told.fleet.agents.flatMap((agent) => agent.gpus)) {
+    const values = history.get(gpu.uuid) ?? [];
+    values.push(figures.gpus[gpu.uuid]?.[0] ?? null);
+    history.set(gpu.uuid, values.slice(-KEPT_SECONDS));
   }
 }
 

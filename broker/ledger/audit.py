@@ -37,6 +37,8 @@ class Action(StrEnum):
     END_KERNEL = "end_kernel"
     SET_BUDGET = "set_budget"
     KEEP_GPU = "keep_gpu"
+    DRAIN_AGENT = "drain_agent"
+    UNDRAIN_AGENT = "undrain_agent"
     CREATE_TOKEN = "create_token"  # noqa: S105 - a word, not a token
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
@@ -11,8 +12,8 @@ from ...wire.models import KernelState
 from ..core import instructions as do
 from ..core.clock import WallMs
 from ..core.meter import Durations, capped
-from ..core.records import KernelRecord, LeaseRecord
-from .tables import kernels, lease_events, leases
+from ..core.records import DrainRecord, KernelRecord, LeaseRecord
+from .tables import drains, kernels, lease_events, leases
 
 CHECKPOINT_MS = 60_000  # a bill clipped inside a lease is exact at checkpoints and interpolated between them
 LATE_PROOF_WANTED_MS = 7 * 24 * 3_600_000
@@ -32,6 +33,15 @@ def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
             _save_kernel(connection, kernel)
         case do.ForgetKernel(kernel_id):
             connection.execute(sql_delete(kernels).where(kernels.c.id == kernel_id))
+        case do.SaveDrain(drain):
+            _forget_drain(connection, drain.agent_id)
+            connection.execute(insert(drains).values(asdict(drain)))
+        case do.ForgetDrain(agent_id):
+            _forget_drain(connection, agent_id)
+
+
+def _forget_drain(connection: Connection, agent_id: str) -> None:
+    connection.execute(sql_delete(drains).where(drains.c.agent_id == agent_id))
 
 
 def _open(connection: Connection, lease: LeaseRecord) -> None:
@@ -134,6 +144,10 @@ def known_kernels(connection: Connection) -> list[KernelRecord]:
         KernelRecord(**{**row, "state": KernelState(row["state"])})
         for row in connection.execute(select(kernels)).mappings()
     ]
+
+
+def known_drains(connection: Connection) -> list[DrainRecord]:
+    return [DrainRecord(**row) for row in connection.execute(select(drains)).mappings()]
 
 
 def open_leases(connection: Connection) -> list[LeaseRecord]:

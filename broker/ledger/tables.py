@@ -77,6 +77,17 @@ kernels = Table(
     Column("budget_nanodollars", BigInteger, nullable=True),  # null: no limit; what was spent follows from the leases
 )
 
+# Agents that are to take no new leases, until an admin undoes it.
+drains = Table(
+    "drains",
+    metadata,
+    Column("agent_id", String(256), primary_key=True),
+    Column("agent_name", String(256), nullable=False),
+    Column("asked_by", String(256), nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("release_at", BigInteger, nullable=True),  # null: what runs there is let run to its end
+)
+
 # Which kernel belongs to which notebook, as front-ends keep book of it.
 sessions = Table(
     "sessions",

@@ -57,8 +57,10 @@ class Terminal:
         program: Sequence[str] = IPYTHON,
         columns: int = 160,
         rows: int = 90,
+        ready: str = "In [1]:",
     ) -> None:
         self._program = program  # a module and its arguments
+        self._ready = ready  # what it shows once it can be used
         self._screen = _Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -84,7 +86,7 @@ class Terminal:
         )
         os.close(end)
         try:
-            self.wait_for("In [1]:")
+            self.wait_for(self._ready)
         except BaseException:
             self._end()
             raise

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .jupyterlab.conftest import CHROMIUM, FLAGS
 from .notebook_kernel import NotebookKernel
+from .observing import wait_until
 
 BUSY = """%%gpu H100
 import time
@@ -106,6 +107,55 @@ def test_a_kernel_is_watched_limited_and_released(
     assert complaints == []
 
 
+def test_an_agent_is_drained_and_taken_up_again(
+    own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
+) -> None:
+    own_notebook.run("%%gpu H100\nkept = 41")
+    page, complaints = opened(browser, own_env)
+    running = own_notebook.start(BUSY)
+    expect(page.locator("#kernels article")).to_contain_text("busy", timeout=15_000)
+    agent = page.locator("#agents article")
+    expect(agent).to_contain_text("connected")
+    agent.get_by_role("button", name="Drain…").click()
+    page.get_by_label("Seconds").fill("soon")
+    page.get_by_role("button", name="Drain", exact=True).click()
+    expect(page.locator("#dialog-problem")).to_have_text("this is no number of seconds")
+    page.get_by_label("Seconds").fill("600")
+    page.keyboard.press("Enter")
+    expect(agent).to_contain_text("draining")
+    expect(agent.locator("[data-part=why]")).to_have_text(
+        re.compile(r"Asked by .+; 1 kernel still on it, released at ")
+    )
+    expect(page.locator("#gpus article").last).to_contain_text("nothing new comes here")
+    if pictures := os.environ.get("PERIJOVE_PICTURES"):
+        agent.screenshot(path=str(Path(pictures) / "agent-draining.png"))
+    own_notebook.interrupt()
+    own_notebook.finish(running)
+    expect(agent).to_contain_text("drained", timeout=15_000)
+    expect(agent).to_contain_text("1 kernel would lose their variables if it stopped now")
+    assert own_notebook.run("%%gpu H100\nprint(kept)").error.startswith("VariablesElsewhere")
+    agent.get_by_role("button", name="Take new work again").click()
+    page.get_by_role("button", name="Take new work", exact=True).click()
+    expect(agent).to_contain_text("connected")
+    assert own_notebook.run("%%gpu H100\nprint(kept)").stdout == "41\n"
+    assert complaints == []
+
+
+def test_charts_begin_with_what_was_before(
+    own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
+) -> None:
+    own_notebook.run("%%gpu H100\nx = 1")
+    first, _ = opened(browser, own_env)
+    device = "#gpus article:first-child polyline"
+    points = f"document.querySelector('{device}')?.getAttribute('points').split(' ').length ?? 0"
+    wait_until(lambda: bool(first.evaluate(points) >= 4))  # the page's policy lets no test wait in it
+    told = first.evaluate(points)
+    again, complaints = opened(browser, own_env)
+    expect(again.locator(device)).to_have_count(1)
+    assert again.evaluate(points) >= told
+    assert complaints == []
+
+
 def test_a_broker_that_is_away_is_said_and_found_again(
     own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
 ) -> None:
@@ -130,6 +180,8 @@ def test_on_a_narrow_screen_nothing_is_cut_off(
         browser, perijove_env, viewport={"width": 300, "height": 800}, color_scheme=scheme, has_touch=True
     )
     expect(page.locator("#kernels article").first).to_be_visible()
+    if pictures := os.environ.get("PERIJOVE_PICTURES"):
+        page.screenshot(path=str(Path(pictures) / f"narrow-{scheme}.png"), full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 300
     assert complaints == []
 

@@ -32,9 +32,18 @@ class Watcher:
                 if line.startswith("event: "):
                     name = line.removeprefix("event: ")
                 elif line.startswith("data: "):
-                    self.told[name] = json.loads(line.removeprefix("data: "))
+                    self._take(name, json.loads(line.removeprefix("data: ")))
                     self.count += 1
         return self.told
+
+    def _take(self, name: str, document: Any) -> None:
+        """As the page does it: what has changed in the fleet goes into what was told of it."""
+        self.told[name] = document
+        if name == "agents" and "fleet" in self.told:
+            agents = {agent["id"]: agent for agent in self.told["fleet"]["agents"]}
+            agents |= {agent["id"]: agent for agent in document["changed"]}
+            kept = [agent for agent_id, agent in agents.items() if agent_id not in document["gone"]]
+            self.told["fleet"]["agents"] = kept
 
 
 @contextlib.asynccontextmanager
@@ -76,13 +85,13 @@ async def test_what_a_watcher_is_told(broker: RunningBroker) -> None:
             assert told["latency"]["total"]["count"] == 1
             assert 0 < told["latency"]["total"]["p50"] <= told["latency"]["total"]["p99"]
             told = await ada.until(lambda told: "ada" in told["spending"].get("month", {}))
-            assert told["mine"]["role"] == "user"
+            assert told["me"] == {"name": "ada", "role": "user"}
 
             told = await bob.until(
                 lambda told: any(gpu["state"] == "held" for agent in told["fleet"]["agents"] for gpu in agent["gpus"])
             )
             assert told["mine"]["kernels"] == []
-            assert told["mine"]["me"] == "bob"
+            assert told["me"]["name"] == "bob"
             assert "ada" not in json.dumps(told)
 
             async with watching(broker, "root") as root:

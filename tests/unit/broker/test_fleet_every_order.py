@@ -196,6 +196,20 @@ class EveryOrder(RuleBasedStateMachine):
         if agent.processes:
             agent.process_dies(sorted(agent.processes)[choice % len(agent.processes)])
 
+    # those who run it
+
+    @rule(which=st.sampled_from(["a", "b"]), within_ms=st.sampled_from([None, 0, 700, 16_000]))
+    def drain(self, which: str, within_ms: int | None) -> None:
+        self.world.drain(which, within_ms)
+
+    @rule(which=st.sampled_from(["a", "b"]))
+    def undo_drain(self, which: str) -> None:
+        self.world.undo_drain(which)
+
+    @rule(which=st.sampled_from(["a", "b"]), draining=st.booleans())
+    def agent_asks_for_drain(self, which: str, draining: bool) -> None:
+        self.world.agents[which].ask_for_drain(draining=draining)
+
     # time, and the broker itself
 
     @rule(ms=st.sampled_from([1, 700, 5_000, 16_000, 61_000, 66_000, 130_000]), renewing=st.booleans())
@@ -242,6 +256,17 @@ class EveryOrder(RuleBasedStateMachine):
                 assert client.view.incarnation == kernel.incarnation
 
     @invariant()
+    def kernels_know_of_their_agents_drain(self) -> None:
+        drains = self.world.fleet.state.drains
+        for kernel in self.world.fleet.living_kernels():
+            assert kernel.drain == drains.get(kernel.agent_id or "")
+
+    @invariant()
+    def the_ledger_knows_the_drains_that_are_to_last(self) -> None:
+        lasting = {agent: drain.record for agent, drain in self.world.fleet.state.drains.items() if drain.record}
+        assert lasting == self.world.ledger.drains
+
+    @invariant()
     def only_attached_kernels_are_reached(self) -> None:
         for kernel_id, route in self.world.routes.items():
             kernel = self.world.fleet.kernel(kernel_id)
@@ -255,6 +280,7 @@ class EveryOrder(RuleBasedStateMachine):
             agent.fails_next_bind = False
             agent.connect()
         self.world.advance(10_000)
+        self._nothing_idle_is_left_where_it_drains()
         for client in self.world.clients.values():
             kernel = self.world.fleet.kernel(client.kernel_id)
             waiting = self.world.attach_ids & client.asked.keys()
@@ -274,6 +300,14 @@ class EveryOrder(RuleBasedStateMachine):
         assert not self.world.fleet.state.holds
         assert not any(agent.processes for agent in self.world.agents.values()), "a process outlived its kernel"
         assert not self.world.ledger.kernels
+
+    def _nothing_idle_is_left_where_it_drains(self) -> None:
+        """Once more is over than a drain waits, only what runs, or would lose its variables, is there still."""
+        for kernel in self.world.fleet.living_kernels():
+            if kernel.drain is None or kernel.lease is None or kernel.local_busy_since is not None:
+                continue
+            assert kernel.busy or not kernel.keepable
+            assert kernel.drain.release_at is None or kernel.drain.release_at > self.world.now.boot
 
 
 EveryOrder.TestCase.settings = settings(

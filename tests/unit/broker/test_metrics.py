@@ -10,7 +10,7 @@ from perijove.broker.broker import Broker
 from perijove.broker.core.events import FleetEvent
 from perijove.broker.core.records import LeaseRecord
 from perijove.broker.exposition import registry_of
-from perijove.broker.metrics import ATTACH_BOUNDS_S, Histogram, Metrics
+from perijove.broker.metrics import ATTACH_BOUNDS_S, ATTACH_PHASES, RECENT_ATTACHES, Histogram, Metrics, RecentAttaches
 from perijove.broker.relay import Relay
 from perijove.broker.usage import UsageBook
 from perijove.wire import link
@@ -206,3 +206,22 @@ def test_a_value_on_a_bound_is_below_it() -> None:
         histogram.observe(value)
     assert histogram.counts[:2] == [2, 1]
     assert histogram.counts[-1] == 1
+
+
+def test_quantiles_are_times_that_were_measured() -> None:
+    recent = RecentAttaches()
+    assert recent.quantiles() == {}
+    for ms in range(100, 0, -1):
+        recent.add({"queued": 0, "starting": ms, "total": ms})
+    told = recent.quantiles()["total"]
+    assert (told["p50"], told["p95"], told["p99"], told["count"]) == (0.05, 0.095, 0.099, 100)
+    assert recent.quantiles()["queued"]["p99"] == 0
+
+
+def test_quantiles_are_of_the_latest() -> None:
+    recent = RecentAttaches()
+    recent.add(dict.fromkeys(ATTACH_PHASES, 60_000))
+    assert recent.quantiles()["total"]["p50"] == 60
+    for _ in range(RECENT_ATTACHES):
+        recent.add(dict.fromkeys(ATTACH_PHASES, 5))
+    assert recent.quantiles()["total"] == {"p50": 0.005, "p95": 0.005, "p99": 0.005, "count": RECENT_ATTACHES}

@@ -76,7 +76,7 @@ def test_five_minutes_are_kept_and_kernels_that_have_ended_are_not(book: UsageBo
         book.take("a1", usage("k1", cpu_percent=second), {"k1": kernel()}, at(second * 1000))
     samples = book.of_kernel(kernel(), at(0)).samples
     assert [sample.cpu_percent for sample in samples] == [float(second) for second in range(5, KEPT_SAMPLES + 5)]
-    book.forget({})
+    book.forget({}, at(0))
     assert book.of_kernel(kernel(), at(0)).samples == []
 
 

@@ -19,6 +19,8 @@ from perijove.broker.core.events import (
     ClientLinkClosed,
     ClientLinkOpened,
     ClientSaid,
+    DrainAsked,
+    DrainUndone,
     FleetEvent,
     KernelCreated,
     Tick,
@@ -27,7 +29,7 @@ from perijove.broker.core.fleet import Fleet
 from perijove.broker.core.meter import DRIFT_PER_MILLION, SLACK_MS, Durations
 from perijove.broker.core.policy import Policy
 from perijove.broker.core.prices import Price, PriceBook
-from perijove.broker.core.records import KernelRecord, LeaseRecord
+from perijove.broker.core.records import DrainRecord, KernelRecord, LeaseRecord
 from perijove.wire import control, link
 from perijove.wire.gpu_spec import parse_gpu_spec
 from perijove.wire.models import Gpu, GpuState, KernelState, KernelView
@@ -83,6 +85,7 @@ class SimAgent:
     processes: dict[str, Process] = field(default_factory=dict)
     renewed_at: int = 0
     fails_next_bind: bool = False
+    draining: bool = False  # it has asked for that itself
 
     # the link
 
@@ -116,6 +119,7 @@ class SimAgent:
         """The agent's process is gone, and with it everything that ran there."""
         self.processes.clear()
         self.outbox.clear()
+        self.draining = False
         self.disconnect()
         self.lasting.clear()
 
@@ -139,7 +143,12 @@ class SimAgent:
                 )
                 for kernel_id, process in self.processes.items()
             ],
+            draining=self.draining,
         )
+
+    def ask_for_drain(self, *, draining: bool) -> None:
+        self.draining = draining
+        self.say(control.Inventory(gpus=self.inventory(), draining=draining))
 
     def inventory(self) -> list[Gpu]:
         held = {uuid for process in self.processes.values() for uuid in process.gpus}
@@ -410,6 +419,7 @@ class SimLedger:
     open: dict[str, LeaseRecord] = field(default_factory=dict)
     closed: dict[str, tuple[LeaseRecord, Durations, bool]] = field(default_factory=dict)
     kernels: dict[str, KernelRecord] = field(default_factory=dict)
+    drains: dict[str, DrainRecord] = field(default_factory=dict)
 
     def apply(self, instruction: do.LedgerInstruction, now: Now) -> None:
         match instruction:
@@ -435,6 +445,10 @@ class SimLedger:
                 self.kernels[kernel.id] = kernel
             case do.ForgetKernel(kernel_id):
                 self.kernels.pop(kernel_id, None)
+            case do.SaveDrain(drain):
+                self.drains[drain.agent_id] = drain
+            case do.ForgetDrain(agent_id):
+                del self.drains[agent_id]
 
     @staticmethod
     def _check(lease: LeaseRecord, durations: Durations, now: Now) -> None:
@@ -508,6 +522,12 @@ class World:
         client.say(link.AttachRequest(request_id=request_id, gpu=gpu))
         return request_id
 
+    def drain(self, agent_id: str, within_ms: int | None = None, by: str = "ann") -> None:
+        self.happen(DrainAsked(agent_id, by, within_ms))
+
+    def undo_drain(self, agent_id: str) -> None:
+        self.happen(DrainUndone(agent_id))
+
     def attached(self, spec: str = "H100", user: str = "ada", *, budget: int | None = None) -> SimClient:
         """A kernel that has its GPU."""
         client = self.kernel(spec, user, budget=budget)
@@ -544,6 +564,8 @@ class World:
 
     def _bind_is_wanted(self, message: control.Bind) -> None:
         self.binds += 1
+        agent = next(agent for agent in self.agents.values() if message in agent.inbox)
+        assert agent.id not in self.fleet.state.drains, "a new lease on an agent that drains"
         client = self.clients[message.kernel_id]
         assert client.link_id is not None, "a GPU for a notebook that is away"
         assert self.attach_ids & client.asked.keys(), "a GPU that nobody asked for"
@@ -620,5 +642,7 @@ class World:
         ]
         spent = {kernel_id: self.ledger.spent(kernel_id, closed_only=True) for kernel_id in self.ledger.kernels}
         kernels, leases = list(self.ledger.kernels.values()), list(self.ledger.open.values())
-        for instruction in self.fleet.restore(kernels, leases, unconfirmed, spent, self.now):
+        for instruction in self.fleet.restore(
+            kernels, leases, unconfirmed, spent, self.now, self.ledger.drains.values()
+        ):
             self.carry_out(instruction)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from perijove.cli.top import Sort, picture, rate_of_spend
+import pytest
+from perijove.cli.top_keys import Keys, Selection, Wish, after_key, looked
+from perijove.cli.top_picture import Sort, picture, rate_of_spend, rows_of, screen
 from rich.console import Console
 
 GIB = 1 << 30
@@ -43,13 +45,13 @@ def kernel(user: str, gpu_name: str, state: str, cost: int | None, **details: An
 
 
 def document(gpus: list[dict[str, Any]], kernels: list[dict[str, Any]], state: str = "connected") -> dict[str, Any]:
-    return {"agents": [{"name": "gpu-box", "state": state, "gpus": gpus}], "kernels": kernels, "queue": []}
+    return {"agents": [{"id": "a1", "name": "gpu-box", "state": state, "gpus": gpus}], "kernels": kernels, "queue": []}
 
 
-def drawn(of: dict[str, Any], sort: Sort = Sort.COST, stale: str = "") -> list[str]:
+def drawn(of: dict[str, Any], sort: Sort = Sort.COST) -> list[str]:
     console = Console(width=140, color_system=None, file=None)
     with console.capture() as capture:
-        console.print(picture(of, sort, stale))
+        console.print(picture(of, sort))
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
@@ -127,8 +129,152 @@ def test_a_names_markup_is_no_markup() -> None:
     assert " busy " in line
 
 
-def test_the_queue_and_staleness_are_said() -> None:
+def test_the_queue_is_said() -> None:
     waiting = {"user": "bob", "waiting_s": 12.4, "reason": "waiting for H100: 1st in line"}
-    lines = drawn(document([gpu(0)], []) | {"queue": [waiting]}, stale="as of 7 s ago: the broker does not answer")
-    assert lines[1] == "as of 7 s ago: the broker does not answer"
-    assert lines[-1] == "bob waits 12 s: waiting for H100: 1st in line"
+    assert drawn(document([gpu(0)], []) | {"queue": [waiting]})[-1] == "bob waits 12 s: waiting for H100: 1st in line"
+
+
+def test_an_agent_that_drains() -> None:
+    assert "gpu-box (draining)" in drawn(document([gpu(0)], [], state="draining"))[2]
+
+
+# on a screen ----------------------------------------------------------------------------------------------------------
+
+
+def on_screen(of: dict[str, Any], state: Selection, width: int, height: int, stale: str = "") -> list[str]:
+    console = Console(width=width, height=height, color_system=None, force_terminal=True)
+    with console.capture() as capture:
+        console.print(screen(of, state, stale, console))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+MANY_GPUS = [gpu(number, usage=BUSY) for number in range(40)]
+MANY_KERNELS = [kernel(f"user{number:02}", "H100", "busy", number) for number in range(30)]
+WAITING = [{"user": "bob", "waiting_s": 1, "reason": f"waiting for H100: {place} in line"} for place in range(9)]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 24), (140, 50), (40, 13)])
+@pytest.mark.parametrize("stale", ["", "as of 7 s ago: the broker at http://127.0.0.1:8787 does not answer"])
+def test_nothing_is_pushed_off_the_screen(width: int, height: int, stale: str) -> None:
+    of = document(MANY_GPUS, MANY_KERNELS) | {"queue": WAITING}
+    for rows in (rows_of(of, Sort.COST)[:1], rows_of(of, Sort.COST)[-1:]):
+        state = Selection(row=rows[0], asking=Wish("release ada · work? its variables are kept", "", nothing))
+        lines = on_screen(of, state, width, height, stale)
+        assert len(lines) == height
+        assert all(len(line) <= width for line in lines)
+        assert lines[0].startswith("perijove 0 of 40 GPUs held")
+        assert lines[-1].startswith("↑↓ select · r release · d drain")
+        said = " ".join(lines[-3:-1]) if width < 80 else lines[-2]
+        assert said.endswith("y/n: release ada · work? its variables are kept")
+        assert any("more wait" in line for line in lines)
+        assert not stale or lines[1].startswith("as of 7 s ago: the broker at")
+
+
+@pytest.mark.parametrize("height", [12, 24, 40])
+def test_what_is_selected_is_in_sight(height: int) -> None:
+    of = document(MANY_GPUS, MANY_KERNELS)
+    for place, row in enumerate(rows_of(of, Sort.USER)):
+        lines = on_screen(of, Selection(Sort.USER, row), 80, height)
+        wanted = f"user{place - 40:02}" if place >= 40 else f"{place}: H100"
+        assert any(wanted in line for line in lines), (place, lines)
+
+
+def test_with_few_rows_keys_are_still_at_the_bottom() -> None:
+    lines = on_screen(document([gpu(0)], []), Selection(said="asked to release it"), 80, 24)
+    assert (len(lines), lines[-2]) == (24, "asked to release it")
+    assert "gpu-box" in lines[2]
+
+
+# keys -----------------------------------------------------------------------------------------------------------------
+
+
+async def nothing(_: Any) -> None:
+    """What a wish does where only its words matter."""
+
+
+def pressed(of: dict[str, Any], *keys: str) -> tuple[Selection, list[Wish]]:
+    state, wishes = Selection(), []
+    for key in keys:
+        state, wish = after_key(state, of, key)
+        wishes += [wish] if wish is not None else []
+    return state, wishes
+
+
+def test_arrows_are_keys_and_escape_too() -> None:
+    keys = Keys()
+    assert [*keys.read("s\x1b[A\x1b[B\x1bOBr"), *keys.read("\x1b[")] == ["s", "k", "j", "j", "r"]
+    assert list(keys.read("A")) == ["k"]
+    assert list(keys.read("\x1b")) == ["\x1b"]
+    assert list(keys.read("\x1b[Cq")) == ["q"]  # an arrow that means nothing here
+
+
+HELD = document(
+    [gpu(0, state="held"), gpu(1)],
+    [
+        kernel("ada", "H100", "busy", 5, gpus={"uuids": ["GPU-0"], "agent_id": "a1"}, keeps_state=True),
+        kernel("bob", "H100", "suspended", None, keeps_state=True),
+    ],
+)
+HELD["agents"][0] |= {"id": "a1", "drain": None}
+
+
+def test_up_and_down_go_through_all_rows_and_stop_at_the_ends() -> None:
+    kernels = [pressed(HELD, *"j" * times)[0].row for times in range(1, 7)]
+    assert [(row.uuid or row.kernel_id) for row in kernels if row] == ["GPU-0", "GPU-1", *["id-ada"], *["id-bob"] * 3]
+    up = pressed(HELD, "k", "k", "k", "k", "k")[0].row
+    assert up is not None
+    assert up.uuid == "GPU-0"
+
+
+@pytest.mark.parametrize("keys", ["jr", "jjjr"])
+def test_release_asks_first_and_says_what_it_does(keys: str) -> None:
+    state, wishes = pressed(HELD, *keys)
+    assert state.asking is not None
+    assert state.asking.question == (
+        "release ada · ada-notebook? the cell that runs is interrupted, its variables are kept"
+    )
+    assert wishes == []
+    for no in ("n", "\x1b", "j", "\r", "q"):
+        state, wishes = pressed(HELD, *keys, no)
+        assert (state.asking, state.said, wishes) == (None, "nothing was done", [])
+    state, wishes = pressed(HELD, *keys, "y")
+    assert state.asking is None
+    assert [wish.done for wish in wishes] == ["asked to release ada · ada-notebook"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("r", "select a row first, with the arrow keys"),
+        ("d", "select a row first, with the arrow keys"),
+        ("jjr", "no kernel of yours holds that device"),
+        ("jjjjr", "that kernel holds no GPU and waits for none: there is nothing to release"),
+        ("jjjjd", "that kernel is on no agent at the moment"),
+    ],
+)
+def test_what_cannot_be_done_is_said(keys: str, said: str) -> None:
+    assert pressed(HELD, *keys, "y")[1] == []
+    assert pressed(HELD, *keys)[0].said == said
+
+
+@pytest.mark.parametrize("keys", ["jd", "jjd", "jjjd"])
+def test_draining_the_agent_of_a_device_or_of_a_kernel(keys: str) -> None:
+    state, _ = pressed(HELD, *keys)
+    assert state.asking is not None
+    assert state.asking.question.startswith("drain gpu-box? it takes no new work")
+    draining = {**HELD, "agents": [HELD["agents"][0] | {"drain": {"asked_by": "ann"}}]}
+    state, _ = pressed(draining, *keys)
+    assert state.asking is not None
+    assert state.asking.question == "have gpu-box take new work again?"
+
+
+def test_what_is_gone_is_selected_no_more_and_nothing_is_done_to_it() -> None:
+    state, _ = pressed(HELD, *"jjjr")
+    state = looked(state, document([gpu(0), gpu(1)], []))
+    assert (state.row, state.asking, state.said) == (None, None, "what was selected is gone")
+
+
+def test_variables_that_would_be_lost_are_named_in_the_question() -> None:
+    asking = pressed(HELD | {"kernels": [HELD["kernels"][0] | {"keeps_state": False}]}, *"jr")[0].asking
+    assert asking is not None
+    assert asking.question.endswith("its variables are LOST")
