@@ -28,7 +28,7 @@ from .effort import Effort
 from .figures import Figure, Mark, milliseconds
 from .home import Home
 from .measure import Timings
-from .peers.fleet import StandInAgent, StandInClient, new_kernel
+from .peers.fleet import MODEL, StandInAgent, StandInClient, new_kernel
 
 SUBJECT = "watching"
 HALF_A_CORE = Mark(0.5, at_least=False, meaning="of a core")
@@ -80,6 +80,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
         _ask(watchers)
         watched = broker.share_over(effort.watched_s)
         seen = _ask(watchers)
+        missing = effort.watched_kernels - broker.attached(MODEL)
         yield Figure(
             SUBJECT,
             f"… and {len(pages)} pages open, half of them admins'",
@@ -88,7 +89,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
             f"{_of(watched)}, {seen['bytes'] / watched.seconds / len(pages) / 1000:.0f} kB/s a page",
             watched.of_a_core,
             HALF_A_CORE,
-            seen["silent"],
+            seen["silent"] + missing,
         )
         attaches = asyncio.run(_attaches(broker, effort.watched_s))
         yield milliseconds(
@@ -121,6 +122,12 @@ class _Broker:
         time.sleep(seconds)
         took_s = time.monotonic() - began
         return Share((self._used_s() - used_s) / took_s, self.process.memory_info().rss / 1e6, took_s)
+
+    def attached(self, model: str) -> int:
+        """How many kernels hold a GPU of this model now: a fleet that has fallen apart costs little to watch."""
+        headers = {"Authorization": f"Bearer {self.token('admin', 'bench')}"}
+        status = httpx.get(f"{self.url}/api/status", headers=headers, timeout=START_WITHIN_S, trust_env=False).json()
+        return sum(kernel["state"] == "attached" and kernel["gpu"] == model for kernel in status["kernels"])
 
     def _used_s(self) -> float:
         times = self.process.cpu_times()

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 from perijove.wire import control, link
 from perijove.wire.ids import new_incarnation
-from perijove.wire.models import Gpu
+from perijove.wire.models import Gpu, GpuState
 from perijove.wire.usage import GpuSample, HostSample, KernelSample, OwnGpu, Usage
 from perijove.wire.versions import PROTOCOL
 from websockets.asyncio.client import ClientConnection, connect
@@ -97,18 +97,29 @@ class StandInAgent:
                 for helper in helpers:
                     helper.cancel()
 
-    def _hello(self) -> control.Hello:
-        gpus = [
-            Gpu(uuid=uuid, index=i, model=self.model, name=self.model, memory_bytes=GPU_BYTES, simulated=True)
-            for i, uuid in enumerate(self.uuids)
+    def _gpus(self) -> list[Gpu]:
+        held = {uuid for held in self.kernels.values() for uuid in held.gpus}
+        return [
+            Gpu(
+                uuid=uuid,
+                index=index,
+                model=self.model,
+                name=self.model,
+                memory_bytes=GPU_BYTES,
+                simulated=True,
+                state=GpuState.HELD if uuid in held else GpuState.FREE,
+            )
+            for index, uuid in enumerate(self.uuids)
         ]
+
+    def _hello(self) -> control.Hello:
         return control.Hello(
             protocol=PROTOCOL,
             version="stand-in",
             python="3.11.7",
             agent_id=self.id,
             name=self.id,
-            gpus=gpus,
+            gpus=self._gpus(),
             kernels=[],
             spares=2,
             isolated=True,
@@ -193,6 +204,7 @@ class StandInAgent:
                 await self._say(
                     control.Ended(request_id=message.request_id, kernel_id=message.kernel_id, report=report)
                 )
+                await self._say(control.Inventory(gpus=self._gpus(), spares=2))
 
     async def _bind(self, bind: control.Bind) -> None:
         incarnation = bind.incarnation or new_incarnation().hex()
@@ -210,6 +222,7 @@ class StandInAgent:
                 report=held.report(),
             )
         )
+        await self._say(control.Inventory(gpus=self._gpus(), spares=2))
         await self._say(self._activity(bind.kernel_id, held))
 
     async def _release(self, release: control.Release) -> None:
@@ -228,6 +241,7 @@ class StandInAgent:
                 report=report,
             )
         )
+        await self._say(control.Inventory(gpus=self._gpus(), spares=2))
 
     async def _close_data(self, incarnation: str | None = None) -> None:
         chosen = list(self._data) if incarnation is None else [incarnation] if incarnation in self._data else []

@@ -6,10 +6,8 @@ The agent is a real one; its driver is the compiled stand-in for NVIDIA's librar
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ import pytest
 
 from .conftest import perijove
 from .notebook_kernel import NotebookKernel
+from .nvidia_driver import Driver
 from .observing import wait_until
 
-STAND_IN = Path(__file__).parents[1] / "integration" / "remote_agent" / "nvml_stand_in.c"
 H100 = "GPU-11111111-2222-3333-4444-555555555555"
 ONE = f"{H100}|NVIDIA H100 80GB HBM3|81559|0|37|\n"
 PARTS = f"""{H100}|NVIDIA H100 80GB HBM3|81559|0|0||mig
@@ -29,37 +27,6 @@ MIG-11111111-0000-5000-8000-000000000002|NVIDIA H100 80GB HBM3 MIG 2g.20gb|19968
 """
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler, so no stand-in for NVIDIA's library")
-
-
-class Driver:
-    """The world that the stand-in tells of."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        subprocess.run(
-            ["cc", "-shared", "-fPIC", "-o", directory / "libnvidia-ml.so.1", STAND_IN],
-            check=True,
-        )
-        self.environment = {
-            "LD_LIBRARY_PATH": str(directory),
-            "NVML_STAND_IN": str(directory / "state"),
-            "NVML_FIGURES": str(directory / "figures"),
-            "NVML_EVENTS": str(directory / "events"),
-            "PERIJOVE_GPU_LOCKS": str(directory / "locks"),
-        }
-        (directory / "figures").write_text("412000 700000 9000000000 61 1755 0 0 1024")
-
-    def has(self, devices: str) -> None:
-        new = self._directory / "state.new"
-        new.write_text(devices)
-        os.replace(new, self._directory / "state")
-
-    def unload(self) -> None:
-        (self._directory / "state").unlink()
-
-    def report(self, line: str) -> None:
-        with (self._directory / "events").open("a") as file:
-            file.write(line + "\n")
 
 
 @pytest.fixture

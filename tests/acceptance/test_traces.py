@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +20,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from .conftest import perijove
 from .kernel.conftest import installed
 from .kernel.front_end import GPU_KERNEL, FrontEnd
 from .notebook_kernel import NotebookKernel
+from .nvidia_driver import Driver
 from .observing import wait_until
 
 
@@ -90,10 +97,14 @@ class Collector:
                         )
                     )
 
+    def named(self, name: str = "") -> list[Span]:
+        """In the order in which they began."""
+        return sorted((span for span in self._spans if name in ("", span.name)), key=lambda span: span.start_ns)
+
     def traces(self) -> list[dict[str, Span]]:
         """Each trace's spans by "service name", in the order in which they began."""
         found: dict[bytes, dict[str, Span]] = {}
-        for span in sorted(self._spans, key=lambda span: span.start_ns):
+        for span in self.named():
             found.setdefault(span.trace, {})[f"{span.service.removeprefix('perijove-')} {span.name}"] = span
         return list(found.values())
 
@@ -207,3 +218,61 @@ def test_an_endpoint_that_is_away_disturbs_nobody(own_env: dict[str, str], tmp_p
         result = notebook.run("%%gpu H100\nprint('done')", timeout_s=60)
         assert (result.stdout, result.stderr) == ("done\n", "")
         assert notebook.run("import time; time.sleep(1)").stderr == ""
+
+
+@pytest.fixture
+def two_agents(traced_env: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Two agents with an H100 each. The first looks as if it could be had, and cannot: its locks have no safe place."""
+    environment = {name: value for name, value in traced_env.items() if name != "PERIJOVE_SIMULATE"}
+    command = [sys.executable, "-m", "perijove.cli"]
+    broker = subprocess.Popen([*command, "broker", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True)
+    started = [broker]
+    try:
+        assert broker.stdout is not None
+        found = re.search(r"http://\S+:\d+", broker.stdout.readline())
+        assert found is not None
+        user = perijove(environment, "token", "create", "--role", "user", "--name", "ada").strip()
+        token = tmp_path / "agent.token"
+        token.write_text(perijove(environment, "token", "create", "--role", "agent", "--name", "agents"))
+        # The smaller GPU that will do is asked for first.
+        for name, model, memory in (("broken", "NVIDIA H100 PCIe", 81559), ("fine", "NVIDIA H100 NVL", 95830)):
+            directory = tmp_path / name
+            directory.mkdir()
+            driver = Driver(directory)
+            driver.has(f"GPU-{name}|{model}|{memory}|0|0|\n")
+            if name == "broken":
+                (directory / "locks").write_text("no directory")
+            arguments = ["--broker", found[0], "--token-file", str(token), "--name", name, "--data", f"{directory}/d"]
+            started.append(subprocess.Popen([*command, "agent", *arguments], env=environment | driver.environment))
+        yield environment | {"PERIJOVE_URL": found[0], "PERIJOVE_TOKEN": user}
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            assert process.wait(15) in (0, -15)
+        assert broker.stdout is not None
+        broker.stdout.close()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler, so no stand-in for NVIDIA's library")
+def test_a_trace_of_a_bind_that_failed_and_was_tried_elsewhere(
+    two_agents: dict[str, str], collector: Collector, tmp_path: Path
+) -> None:
+    def agents() -> list[str]:
+        return [a["name"] for a in json.loads(perijove(two_agents, "status", "--json"))["agents"] if a["gpus"]]
+
+    wait_until(lambda: sorted(agents()) == ["broken", "fine"])
+    with NotebookKernel(two_agents, tmp_path) as notebook:
+        notebook.run("%load_ext perijove")
+        assert notebook.run("%%gpu H100\nprint('done')", timeout_s=60).stdout == "done\n"
+    wait_until(lambda: len(collector.named("first cell")) == 1 and len(collector.named("attach")) == 2)
+    spans = collector.named()
+    assert len({span.trace for span in spans}) == 1
+    failed, succeeded = collector.named("starting")
+    assert [span.attributes["perijove.agent"] for span in (failed, succeeded)] == ["broken", "fine"]
+    assert [span.code for span in (failed, succeeded)] == ["gpu_unavailable", ""]
+    binds = collector.named("bind")
+    assert [(span.parent, span.code) for span in binds] == [(failed.id, "gpu_unavailable"), (succeeded.id, "")]
+    assert [span.code for span in collector.named("lock")] == ["gpu_unavailable", ""]
+    assert len(collector.named("queued")) == 2
+    assert failed.end_ns <= succeeded.start_ns
+    assert all(not span.code for span in collector.named("attach"))
