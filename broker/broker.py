@@ -21,11 +21,13 @@ from .core.fleet import Fleet
 from .doors.doors import Doors
 from .doors.front_end import FrontEnd
 from .ledger import books
-from .ledger.bill import LiveLease, build_bill
+from .ledger.bill import BillRequest, build_bill
 from .ledger.ledger import Ledger
+from .ledger.spending import Spending, spending_by_user
 from .links.link import Peer
 from .live import LiveFeed
 from .metrics import Metrics
+from .present import present_of
 from .price_book import load_price_book
 from .relay import Relay
 from .sessions import Sessions
@@ -70,15 +72,17 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, spent = await self.ledger.call(
+        kernels, leases, unconfirmed, spent, savings = await self.ledger.call(
             lambda connection: (
                 books.known_kernels(connection),
                 books.open_leases(connection),
                 books.unconfirmed_leases(connection, wall),
                 books.spent_by_kernel(connection),
+                books.savings_by_kernel(connection),
             )
         )
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
+        self.fleet.restore_savings(savings, self.now())
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
         await self.sessions.load()
@@ -101,20 +105,16 @@ class Broker:
         for entry in self.auditor.happened(event, instructions, self.fleet, now):
             self.ledger.record(entry)
 
-    def live_leases(self) -> list[LiveLease]:
-        boot = self.now().boot
-        return [
-            LiveLease(kernel.lease.record, kernel.lease.meter.at(boot))
-            for kernel in self.fleet.kernels.values()
-            if kernel.lease is not None
-        ]
-
-    async def bill(self, *, since: WallMs | None, user: str | None) -> Bill:
-        """The bill of one user, or of all."""
+    async def bill(self, request: BillRequest) -> Bill:
         # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
-        live, now = self.live_leases(), self.now().wall
+        present = present_of(self.fleet, self.now())
+        return await self.ledger.call(lambda connection: build_bill(connection, present, request))
+
+    async def spending(self, *moments: WallMs) -> list[dict[str, Spending]]:
+        """By user, since each of these moments."""
+        present = present_of(self.fleet, self.now())
         return await self.ledger.call(
-            lambda connection: build_bill(connection, live, now=now, since=since, user=user),
+            lambda connection: [spending_by_user(connection, present, since) for since in moments]
         )
 
     def _carry_out(self, instructions: list[do.Instruction]) -> None:

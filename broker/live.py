@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..wire.models import Bill, KernelState
+from ..wire.models import KernelState
 from ..wire.money import NANODOLLARS_PER_DOLLAR
 from .api.documents import gpu_documents, kernel_line
 from .core.clock import WallMs
@@ -192,11 +191,12 @@ class LiveFeed:
             today = datetime.fromtimestamp(self._broker.now().wall / 1000, UTC).replace(
                 hour=0, minute=0, second=0, microsecond=0
             )
-            found = {}
-            for period, start in (("today", today), ("month", today.replace(day=1))):
-                since = WallMs(int(start.timestamp() * 1000))
-                found[period] = by_user(await self._broker.bill(since=since, user=None))
-            self._spending = found
+            since = [WallMs(int(start.timestamp() * 1000)) for start in (today, today.replace(day=1))]
+            found = await self._broker.spending(*since)
+            self._spending = {
+                period: {user: {"real": spent.real, "simulated": spent.simulated} for user, spent in by_user.items()}
+                for period, by_user in zip(("today", "month"), found, strict=True)
+            }
             ended = time.monotonic()
             self._spending_due = ended + max(SPENDING_EVERY_S, (ended - began) / SPENDING_SHARE)
 
@@ -212,10 +212,3 @@ _GPU_FIELDS = (
     "price_microdollars_per_second",
     "price_listed",
 )
-
-
-def by_user(bill: Bill) -> Amounts:
-    amounts: Amounts = defaultdict(lambda: {"real": 0, "simulated": 0})
-    for line in bill.leases:
-        amounts[line.user]["simulated" if line.simulated else "real"] += line.cost_nanodollars
-    return dict(amounts)

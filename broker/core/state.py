@@ -18,7 +18,7 @@ from .lease import Event, next_state
 from .meter import Durations, Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
-from .records import Agent, Kernel, Lease, LeaseRecord, Pending, Question
+from .records import Agent, Gap, Kernel, Lease, LeaseRecord, Pending, Question
 from .shares import Shares
 from .timers import Timers
 
@@ -140,9 +140,12 @@ class FleetState:
             simulated=any(gpu.simulated for gpu in gpus),
             price_microdollars_per_second=self.price_of(gpus),
             opened_at=now.wall,
+            notebook=kernel.notebook,
         )
         lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
-        kernel.saved_nanodollars, kernel.released_at = kernel.saved_at(now.boot), None
+        if (gap := kernel.savings.gap) is not None:
+            self.out.append(do.CountGap(gap.lease.id, gap.ms_at(now.boot)))
+            kernel.savings.end_gap(now.boot)
         kernel.lease, kernel.agent_id, kernel.agent_name = lease, agent.id, agent.name
         self.hold(lease)
         self.out.append(do.OpenLease(record))
@@ -169,8 +172,7 @@ class FleetState:
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.respec_wish = None
-        kernel.released_at = now.boot
-        kernel.saving_per_ms = record.nanodollars_per_ms
+        kernel.savings.gap = Gap(record, now.boot)
         self.plan_needed = True
         self.touch(kernel)
 

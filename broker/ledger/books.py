@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
@@ -11,7 +13,7 @@ from ...wire.models import KernelState
 from ..core import instructions as do
 from ..core.clock import WallMs
 from ..core.meter import Durations, capped
-from ..core.records import KernelRecord, LeaseRecord
+from ..core.records import KernelRecord, KernelsSavings, LeaseRecord
 from .tables import kernels, lease_events, leases
 
 CHECKPOINT_MS = 60_000  # a bill clipped inside a lease is exact at checkpoints and interpolated between them
@@ -28,6 +30,8 @@ def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
             _close(connection, instruction)
         case do.AdjustLease():
             _adjust(connection, instruction)
+        case do.CountGap(lease_id, ms):
+            connection.execute(update(leases).where(leases.c.id == lease_id).values(gap_ms=ms))
         case do.SaveKernel(kernel):
             _save_kernel(connection, kernel)
         case do.ForgetKernel(kernel_id):
@@ -50,6 +54,8 @@ def _open(connection: Connection, lease: LeaseRecord) -> None:
         "renewed_at": lease.opened_at,
         "closed_at": None,
         "confirmed": False,
+        "notebook": lease.notebook,
+        "gap_ms": 0,
         **_columns(lease.durations),
     }
     connection.execute(insert(leases).values(row))
@@ -117,9 +123,9 @@ def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:
         "agent_id": kernel.agent_id,
         "agent_name": kernel.agent_name,
         "keepable": kernel.keepable,
-        "saved_nanodollars": kernel.saved_nanodollars,
         "notice": kernel.notice,
         "budget_nanodollars": kernel.budget_nanodollars,
+        "notebook": kernel.notebook,
     }
     changed = connection.execute(update(kernels).where(kernels.c.id == kernel.id).values(values))
     if not changed.rowcount:
@@ -160,6 +166,31 @@ def spent_by_kernel(connection: Connection) -> dict[str, tuple[int, int]]:
     return {kernel_id: (int(spent), int(part)) for kernel_id, spent, part in connection.execute(query)}
 
 
+def savings_by_kernel(connection: Connection) -> dict[str, KernelsSavings]:
+    """For each kernel that is known and has had a lease: its gaps, and when the one it is in began."""
+    opened = (
+        select(leases, lease_events.c.seq)
+        .join(lease_events, (lease_events.c.lease_id == leases.c.id) & (lease_events.c.kind == "opened"))
+        .where(leases.c.kernel_id.in_(select(kernels.c.id)))
+        .order_by(lease_events.c.seq)  # wall time may have jumped
+    )
+    rows: dict[str, list[RowMapping]] = defaultdict(list)
+    for row in connection.execute(opened).mappings():
+        rows[row["kernel_id"]].append(row)
+    return {kernel_id: _savings(found) for kernel_id, found in rows.items()}
+
+
+def _savings(rows: Sequence[RowMapping]) -> KernelsSavings:
+    """Of one kernel's leases, in order."""
+    *earlier, last = rows
+    saved = {True: 0, False: 0}
+    for row in earlier:
+        saved[row["simulated"]] += row["price_microdollars_per_second"] * row["count"] * row["gap_ms"]
+    is_open = last["closed_at"] is None
+    closed_at = WallMs(max(last["opened_at"], 0 if is_open else last["closed_at"]))
+    return KernelsSavings(saved[True] + saved[False], saved[True], None if is_open else lease_of(last), closed_at)
+
+
 def lease_of(row: RowMapping) -> LeaseRecord:
     return LeaseRecord(
         id=row["id"],
@@ -174,6 +205,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         price_microdollars_per_second=row["price_microdollars_per_second"],
         opened_at=WallMs(row["opened_at"]),
         durations=durations_of(row),
+        notebook=row["notebook"],
     )
 
 

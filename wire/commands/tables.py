@@ -1,19 +1,22 @@
-"""``%gpu list`` and ``%gpu bill`` as tables: text for terminals and programs, HTML for notebooks."""
+"""``%gpu list`` and bills as tables: text for terminals and programs, HTML for notebooks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..html_text import html_text
 from ..models import Bill
-from ..money import cost_nanodollars, format_dollars
+from ..money import amount_text, cost_nanodollars, format_dollars
 
 SECONDS_PER_HOUR_MS = 3_600_000
 
 
 class Table:
     """Rows of text under headings, with a sentence below."""
+
+    metadata: Mapping[str, Any] = MappingProxyType({})  # of the output that shows it
 
     def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
         self.headings = list(headings)
@@ -79,15 +82,50 @@ def bill_table(bill: Bill) -> Table:
             _seconds(line.starting_ms),
             _seconds(line.busy_ms),
             _seconds(line.idle_ms),
-            format_dollars(line.cost_nanodollars) + (" simulated" if line.simulated else ""),
+            amount_text(line.cost_nanodollars, simulated=line.simulated),
             "open" if line.closed_at is None else "",
         ]
         for line in bill.leases
     ]
-    note = f"total {format_dollars(bill.total_nanodollars)}"
+    headings = ["from (UTC)", "GPU", "agent", "starting", "busy", "idle", "cost", ""]
+    return Table(headings, rows, total_text(bill))
+
+
+def groups_table(bill: Bill) -> Table:
+    """One row for each group of a bill that is broken down; who it is of where several users are in it."""
+    users = {group.user for group in bill.groups}
+    shows_user = len(users) > 1 and bill.by != "user"
+    simulated = any(group.simulated_nanodollars or group.saved_simulated_nanodollars for group in bill.groups)
+    rows = []
+    for group in bill.groups:
+        key = group.key or "(not known)"
+        costs = [format_dollars(group.cost_nanodollars)]
+        saved = [format_dollars(group.saved_nanodollars)]
+        if simulated:
+            costs.append(format_dollars(group.simulated_nanodollars))
+            saved.append(format_dollars(group.saved_simulated_nanodollars))
+        times = [_seconds(ms) for ms in (group.starting_ms, group.busy_ms, group.idle_ms)]
+        rows.append([key, *([group.user or ""] if shows_user else []), *times, *costs, *saved])
+    of_money = ["cost", *(["simulated"] if simulated else []), "saved", *(["saved, simulated"] if simulated else [])]
+    name = {"day": "day (UTC)", "gpu": "GPU"}.get(bill.by or "", bill.by or "")
+    return Table(
+        [name, *(["user"] if shows_user else []), "starting", "busy", "idle", *of_money], rows, total_text(bill)
+    )
+
+
+def total_text(bill: Bill) -> str:
+    """``total $0.0022 · simulated $0.0022, not in the total · releasing saved $0.0100``."""
+    parts = [f"total {format_dollars(bill.total_nanodollars)}"]
     if bill.simulated_nanodollars or any(line.simulated for line in bill.leases):
-        note += f" · simulated {format_dollars(bill.simulated_nanodollars)}, not in the total"
-    return Table(["from (UTC)", "GPU", "agent", "starting", "busy", "idle", "cost", ""], rows, note)
+        parts.append(f"simulated {format_dollars(bill.simulated_nanodollars)}, not in the total")
+    saved = [
+        amount_text(amount, simulated=simulated)
+        for amount, simulated in ((bill.saved_nanodollars, False), (bill.saved_simulated_nanodollars, True))
+        if amount
+    ]
+    if saved:
+        parts.append(f"releasing saved {' and '.join(saved)}")
+    return " · ".join(parts)
 
 
 def _seconds(duration_ms: int) -> str:

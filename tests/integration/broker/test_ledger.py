@@ -20,7 +20,8 @@ from perijove.broker.core.meter import Durations
 from perijove.broker.core.records import KernelRecord, LeaseRecord
 from perijove.broker.errors import LedgerError
 from perijove.broker.ledger import audit, books, database
-from perijove.broker.ledger.bill import LiveLease, build_bill
+from perijove.broker.ledger.bill import BillRequest, LiveLease, Present, build_bill
+from perijove.broker.ledger.course import Period
 from perijove.broker.ledger.ledger import Ledger
 from perijove.broker.ledger.tables import metadata
 from perijove.wire.models import Bill, KernelState
@@ -53,11 +54,9 @@ def lease(lease_id: str, *, at: int = T0, user: str = "ada", simulated: bool = F
     )
 
 
-async def bill(
-    ledger: Ledger, *live: LiveLease, since: int | None = None, user: str | None = None, now: int = 0
-) -> Bill:
-    moment = None if since is None else WallMs(since)
-    return await ledger.call(lambda connection: build_bill(connection, live, now=T0, since=moment, user=user))
+async def bill(ledger: Ledger, *live: LiveLease, since: int | None = None, user: str | None = None) -> Bill:
+    period = Period(None if since is None else WallMs(since))
+    return await ledger.call(lambda connection: build_bill(connection, Present(T0, live), BillRequest(period, user)))
 
 
 def close(ledger: Ledger, lease_id: str, durations: Durations, at: int, *, confirmed: bool = True) -> None:
@@ -258,8 +257,12 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(
-        "DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id;"
-        "ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
+        "DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id; DROP INDEX ix_leases_opened_at;"
+        "ALTER TABLE leases DROP COLUMN notebook; ALTER TABLE leases DROP COLUMN gap_ms;"
+        "ALTER TABLE kernels DROP COLUMN budget_nanodollars; ALTER TABLE kernels DROP COLUMN notebook;"
+        "ALTER TABLE kernels DROP COLUMN notice;"
+        "ALTER TABLE kernels ADD COLUMN saved_nanodollars BIGINT NOT NULL DEFAULT 0;"
+        "ALTER TABLE kernels ADD COLUMN notice TEXT NOT NULL DEFAULT '';"
         "UPDATE alembic_version SET version_num = '0001';"
         "INSERT INTO kernels VALUES ('k', 'ada', 'perijove', 'H100', 'detached', 1, NULL, NULL, NULL, '', 1, 0, '');"
     )
