@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -105,8 +106,19 @@ def _print_receipt(path: Path, *, as_json: bool) -> None:
 
 def _print_table(console: Console, table: Table, lines: Iterable[str]) -> None:
     if table.rows:
-        shown = RichTable(*table.headings)
-        for row in table.rows:
+        shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        columns = [(heading, [row[place] for row in table.rows]) for place, heading in enumerate(table.headings)]
+        columns = [(heading, cells) for heading, cells in columns if heading or any(cells)]
+        for heading, cells in columns:
+            is_text = heading not in ("starting", "busy", "idle", "cost", "saved")
+            shown.add_column(
+                heading,
+                justify="left" if is_text else "right",
+                min_width=min(10, max(len(word) for cell in [heading, *cells] for word in cell.split() or [""])),
+                no_wrap=heading in ("starting", "busy", "idle"),
+                overflow="fold",
+            )
+        for row in zip(*(cells for _, cells in columns), strict=True):
             shown.add_row(*(Text(cell) for cell in row))
         console.print(shown)
     for line in (table.note, *lines):
@@ -120,10 +132,9 @@ def bar_lines(bars: Bars, width: int) -> list[Text]:
         title.append(SHAPES[phase], COLOURS[phase])
         title.append(f" {phase}  ")
     lines = [title]
-    for label, parts, amount in text_lines(bars, width):
-        line = Text(f"{label}  ")
+    for beside, parts in text_lines(bars, width):
+        line = Text(f"{beside}  ")
         for phase, part in zip(PHASES, parts, strict=True):
             line.append(part, COLOURS[phase])
-        line.append(f"  {amount}")
         lines.append(line)
     return [*lines, *([Text(bars.note, "dim")] if bars.note else [])]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..models import Bill, BillGroup, By, PhaseCosts
 from ..money import amount_text, format_dollars
+from .tables import NOT_KNOWN
 
 Phase = Literal["starting", "busy", "idle"]
 PHASES: tuple[Phase, ...] = ("starting", "busy", "idle")
@@ -34,7 +35,7 @@ class Bar:
 
     @property
     def amount(self) -> str:
-        return amount_text(self.total, simulated=self.simulated)
+        return amount_text(self.total, simulated=self.simulated) if self.total else "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def bars_of(bill: Bill) -> Bars | None:
     else:
         groups = [group for group in bill.groups if group.cost_nanodollars or group.simulated_nanodollars]
         shown = groups[:MOST_BARS]
-    bars = [bar for group in shown for bar in _bars(group, bill.by)]
+    several = bill.by != "user" and len({group.user for group in shown}) > 1
+    bars = [bar for group in shown for bar in _bars(group, f"{group.user}: " if several else "")]
     return Bars(bill.by, tuple(bars), len(groups) - len(shown))
 
 
@@ -88,8 +90,8 @@ def _every_day(groups: Sequence[BillGroup]) -> list[BillGroup]:
     return [by_day.get(key) or BillGroup(key=key) for key in [*earlier, *reversed(days)]]
 
 
-def _bars(group: BillGroup, by: By) -> list[Bar]:
-    label = label_of(group, by)
+def _bars(group: BillGroup, whose: str) -> list[Bar]:
+    label = whose + _label(group.key or NOT_KNOWN, LONGEST_LABEL - len(whose))
     bars = []
     if group.simulated_nanodollars == 0 or group.cost_nanodollars:
         bars.append(Bar(label, _parts(group.cost_by_phase), False))
@@ -98,10 +100,9 @@ def _bars(group: BillGroup, by: By) -> list[Bar]:
     return bars
 
 
-def label_of(group: BillGroup, by: By) -> str:
-    """What people know it by; a long path by its end."""
-    label = group.key or "(not known)" if by == "notebook" else group.key
-    return label if len(label) <= LONGEST_LABEL else "…" + label[-(LONGEST_LABEL - 1) :]
+def _label(text: str, longest: int) -> str:
+    """Of a long path its end, which tells most."""
+    return text if len(text) <= longest else "…" + text[-max(8, longest - 1) :]
 
 
 def _parts(costs: PhaseCosts) -> tuple[int, int, int]:
@@ -130,8 +131,8 @@ def legend() -> str:
     return "  ".join(f"{SHAPES[phase]} {phase}" for phase in PHASES)
 
 
-def text_lines(bars: Bars, width: int) -> list[tuple[str, tuple[str, str, str], str]]:
-    """For each bar its label, its parts as characters, and its amount; all within ``width`` columns."""
+def text_lines(bars: Bars, width: int) -> list[tuple[str, tuple[str, str, str]]]:
+    """For each bar its label and amount, and its parts as characters; all within ``width`` columns."""
     labels = max(len(bar.label) for bar in bars.bars)
     amounts = max(len(bar.amount) for bar in bars.bars)
     room = max(8, width - labels - amounts - 4)
@@ -139,13 +140,13 @@ def text_lines(bars: Bars, width: int) -> list[tuple[str, tuple[str, str, str], 
     for bar in bars.bars:
         counts = cells(bar, bars.longest, room)
         drawn = [SHAPES[phase] * count for phase, count in zip(PHASES, counts, strict=True)]
-        lines.append((bar.label.ljust(labels), (drawn[0], drawn[1], drawn[2]), bar.amount))
+        lines.append((f"{bar.label:<{labels}}  {bar.amount:>{amounts}}", (drawn[0], drawn[1], drawn[2])))
     return lines
 
 
 def as_text(bars: Bars, width: int = 72) -> str:
     lines = [f"{bars.title}  {legend()}"]
-    lines += [f"{label}  {''.join(parts)}  {amount}".rstrip() for label, parts, amount in text_lines(bars, width)]
+    lines += [f"{beside}  {''.join(parts)}".rstrip() for beside, parts in text_lines(bars, width)]
     if bars.note:
         lines.append(bars.note)
     return "\n".join(lines)

@@ -11,10 +11,10 @@ import html
 
 from .bars import PHASES, Bar, Bars, in_words
 
-WIDTH = 300  # of the drawing's own units; it is shown at up to half as much again
+WIDTH = 300  # of the drawing's own units; it is shown at up to a fifth more
 ROW, BAR = 18, 11
 LABEL_ABOVE = 14  # what a row is higher by when its label stands above the bar
-DAY_WIDTH, AMOUNT_WIDTH = 68, 72
+DAY_WIDTH, LETTER, LEGEND = 68, 5.9, 148  # of a date; of a letter, at most; where the legend begins
 COLOURS = {
     "starting": "var(--jp-warn-color1, var(--vscode-charts-orange, #d9822b))",
     "busy": "var(--jp-brand-color1, var(--vscode-charts-blue, #2f7fd6))",
@@ -31,11 +31,11 @@ def as_svg(bars: Bars) -> str:
     )
     height = 22 + len(bars.bars) * (ROW + above) + (16 if bars.note else 2)
     note = _text(0, height - 5, bars.note, opacity=0.75) if bars.note else ""
-    body = f"{_patterns('ID')}{_legend()}{rows}{note}"
+    body = f"{_patterns('ID')}{_text(0, 11, bars.title)}{_legend()}{rows}{note}"
     name = "perijove-" + hashlib.sha256(body.encode()).hexdigest()[:10]  # other pictures have patterns of their own
     said = html.escape(f"{bars.title}. " + "; ".join(in_words(bar) for bar in bars.bars), quote=True)
     return (
-        '<div class="tex2jax_ignore mathjax_ignore" style="max-width: 450px">'
+        '<div class="tex2jax_ignore mathjax_ignore" style="max-width: 360px; margin-top: 0.6em">'
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{said}" '
         'style="width: 100%; height: auto; font: 11px sans-serif; font-variant-numeric: tabular-nums" '
         f'fill="currentColor">{body.replace("ID", name)}</svg></div>'
@@ -64,19 +64,20 @@ def _fill(phase: str) -> str:
 
 
 def _legend() -> str:
-    shown, x = "", 0
+    shown, x = "", LEGEND
     for phase in PHASES:
-        shown += f'<rect x="{x + 0.5}" y="2.5" width="10" height="10" {_fill(phase)}/>' + _text(x + 15, 11, phase)
-        x += 28 + 6 * len(phase)
+        shown += f'<rect x="{x + 0.5}" y="2.5" width="10" height="10" {_fill(phase)}/>' + _text(x + 14, 11, phase)
+        x += 20 + 6 * len(phase)
     return shown
 
 
 def _row(bars: Bars, bar: Bar, above: int) -> str:
-    left, room = (0, WIDTH) if above else (DAY_WIDTH, WIDTH - DAY_WIDTH - AMOUNT_WIDTH)
+    amounts = LETTER * max(len(other.amount) for other in bars.bars)
+    left, room = (0, WIDTH) if above else (DAY_WIDTH, WIDTH - DAY_WIDTH - amounts)
     drawn, x = "", float(left)
     for phase, part in zip(PHASES, bar.parts, strict=True):
         if part:
-            wide = max(1.0, (room - 4) * part / bars.longest)
+            wide = max(1.0, (room - 6) * part / bars.longest)
             drawn += f'<rect x="{x + 0.3:.1f}" y="{above}" width="{wide:.1f}" height="{BAR}" {_fill(phase)}/>'
             x += wide
     beside = _text(0, 10, bar.label) + _text(WIDTH, 10, bar.amount, end=True)

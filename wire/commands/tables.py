@@ -11,6 +11,7 @@ from ..models import Bill
 from ..money import amount_text, cost_nanodollars, format_dollars
 
 SECONDS_PER_HOUR_MS = 3_600_000
+NOT_KNOWN = "(not known)"
 
 
 class Table:
@@ -79,9 +80,9 @@ def bill_table(bill: Bill) -> Table:
             line.opened_at[:19].replace("T", " "),
             (f"{line.count} × " if line.count > 1 else "") + line.gpu + (" (simulated)" if line.simulated else ""),
             line.agent,
-            _seconds(line.starting_ms),
-            _seconds(line.busy_ms),
-            _seconds(line.idle_ms),
+            duration_text(line.starting_ms),
+            duration_text(line.busy_ms),
+            duration_text(line.idle_ms),
             amount_text(line.cost_nanodollars, simulated=line.simulated),
             "open" if line.closed_at is None else "",
         ]
@@ -93,24 +94,26 @@ def bill_table(bill: Bill) -> Table:
 
 def groups_table(bill: Bill) -> Table:
     """One row for each group of a bill that is broken down; who it is of where several users are in it."""
-    users = {group.user for group in bill.groups}
-    shows_user = len(users) > 1 and bill.by != "user"
-    simulated = any(group.simulated_nanodollars or group.saved_simulated_nanodollars for group in bill.groups)
-    rows = []
-    for group in bill.groups:
-        key = group.key or "(not known)"
-        costs = [format_dollars(group.cost_nanodollars)]
-        saved = [format_dollars(group.saved_nanodollars)]
-        if simulated:
-            costs.append(format_dollars(group.simulated_nanodollars))
-            saved.append(format_dollars(group.saved_simulated_nanodollars))
-        times = [_seconds(ms) for ms in (group.starting_ms, group.busy_ms, group.idle_ms)]
-        rows.append([key, *([group.user or ""] if shows_user else []), *times, *costs, *saved])
-    of_money = ["cost", *(["simulated"] if simulated else []), "saved", *(["saved, simulated"] if simulated else [])]
+    shows_user = bill.by != "user" and len({group.user for group in bill.groups}) > 1
+    rows = [
+        [
+            group.key or NOT_KNOWN,
+            *([group.user or ""] if shows_user else []),
+            *(duration_text(ms) for ms in (group.starting_ms, group.busy_ms, group.idle_ms)),
+            money_text(group.cost_nanodollars, group.simulated_nanodollars),
+            money_text(group.saved_nanodollars, group.saved_simulated_nanodollars),
+        ]
+        for group in bill.groups
+    ]
     name = {"day": "day (UTC)", "gpu": "GPU"}.get(bill.by or "", bill.by or "")
-    return Table(
-        [name, *(["user"] if shows_user else []), "starting", "busy", "idle", *of_money], rows, total_text(bill)
-    )
+    headings = [name, *(["user"] if shows_user else []), "starting", "busy", "idle", "cost", "saved"]
+    return Table(headings, rows, total_text(bill))
+
+
+def money_text(real: int, simulated: int) -> str:
+    """``$0.0022``, ``$0.0022 simulated``, or both, one after the other and never together."""
+    amounts = [amount_text(real, simulated=False)] if real or not simulated else []
+    return " and ".join([*amounts, *([amount_text(simulated, simulated=True)] if simulated else [])])
 
 
 def total_text(bill: Bill) -> str:
@@ -118,15 +121,16 @@ def total_text(bill: Bill) -> str:
     parts = [f"total {format_dollars(bill.total_nanodollars)}"]
     if bill.simulated_nanodollars or any(line.simulated for line in bill.leases):
         parts.append(f"simulated {format_dollars(bill.simulated_nanodollars)}, not in the total")
-    saved = [
-        amount_text(amount, simulated=simulated)
-        for amount, simulated in ((bill.saved_nanodollars, False), (bill.saved_simulated_nanodollars, True))
-        if amount
-    ]
-    if saved:
-        parts.append(f"releasing saved {' and '.join(saved)}")
+    if bill.saved_nanodollars or bill.saved_simulated_nanodollars:
+        parts.append(f"releasing saved {money_text(bill.saved_nanodollars, bill.saved_simulated_nanodollars)}")
     return " · ".join(parts)
 
 
-def _seconds(duration_ms: int) -> str:
+def duration_text(duration_ms: int) -> str:
+    """``0.4 s``, ``22m 07s``, ``2h 32m``."""
+    seconds = duration_ms // 1000
+    if seconds >= 3600:
+        return f"{seconds // 3600}h {seconds % 3600 // 60:02}m"
+    if seconds >= 60:
+        return f"{seconds // 60}m {seconds % 60:02}s"
     return f"{duration_ms / 1000:.1f} s"
