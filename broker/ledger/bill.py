@@ -98,7 +98,7 @@ def lease_runs(
                 durations = lease.durations
         found.append((row, durations, WallMs(end)))
     cut = [row["id"] for row, _, end in found if _is_cut(request, WallMs(row["opened_at"]), end)]
-    checkpoints = _checkpoints(connection, cut)
+    checkpoints = checkpoints_of(connection, cut)
     return [
         LeaseRun(
             lease_of(row),
@@ -148,7 +148,8 @@ def _is_cut(request: BillRequest, start: WallMs, end: WallMs) -> bool:
     return request.by == "day" and next(midnights(start, end), None) is not None
 
 
-def _checkpoints(connection: Connection, lease_ids: Sequence[str]) -> Mapping[str, list[Checkpoint]]:
+def checkpoints_of(connection: Connection, lease_ids: Sequence[str]) -> Mapping[str, list[Checkpoint]]:
+    """What is known of how long these leases had run when, in the order in which it was written."""
     found: dict[str, list[Checkpoint]] = defaultdict(list)
     for part in _in_parts(lease_ids):
         query = select(lease_events).where(lease_events.c.lease_id.in_(part)).order_by(lease_events.c.seq)

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from ...wire.models import KernelState
+from ...wire.money import cost_nanodollars
 from ..core import instructions as do
 from ..core.clock import WallMs
 from ..core.meter import Durations, capped
@@ -154,16 +155,24 @@ def unconfirmed_leases(connection: Connection, now: WallMs) -> list[LeaseRecord]
 
 
 def spent_by_kernel(connection: Connection) -> dict[str, tuple[int, int]]:
-    """For each kernel that is known, what its closed leases cost, and the simulated part of that; nano-dollars."""
-    ran_ms = leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms
-    cost = leases.c.price_microdollars_per_second * leases.c.count * ran_ms
-    simulated = case((leases.c.simulated, cost), else_=0)
+    """For each kernel that is known, what its closed leases cost, and the simulated part of that; nano-dollars.
+
+    Milliseconds are summed up by price and multiplied here: a database's integers could overflow, and SQLite would go
+    on with floats.
+    """
+    ran_ms = func.sum(leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms)
+    price = (leases.c.price_microdollars_per_second, leases.c.count, leases.c.simulated)
     query = (
-        select(leases.c.kernel_id, func.sum(cost), func.sum(simulated))
+        select(leases.c.kernel_id, *price, ran_ms)
         .where(leases.c.closed_at.is_not(None), leases.c.kernel_id.in_(select(kernels.c.id)))
-        .group_by(leases.c.kernel_id)
+        .group_by(leases.c.kernel_id, *price)
     )
-    return {kernel_id: (int(spent), int(part)) for kernel_id, spent, part in connection.execute(query)}
+    spent: dict[str, tuple[int, int]] = {}
+    for kernel_id, microdollars_per_second, count, simulated, ms in connection.execute(query):
+        cost = cost_nanodollars(microdollars_per_second, count, int(ms))
+        before, part = spent.get(kernel_id, (0, 0))
+        spent[kernel_id] = (before + cost, part + (cost if simulated else 0))
+    return spent
 
 
 def savings_by_kernel(connection: Connection) -> dict[str, KernelsSavings]:

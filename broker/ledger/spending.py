@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from ...wire.money import cost_nanodollars
 from ..core.clock import WallMs
 from .bill import BillRequest, Present, lease_runs
 from .course import Period
@@ -39,7 +40,8 @@ def spending_by_user(connection: Connection, present: Present, since: WallMs) ->
     ran_ms = func.sum(leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms)
     query = select(leases.c.user, *price, ran_ms).where(whole).group_by(leases.c.user, *price)
     for user, microdollars_per_second, count, simulated, ms in connection.execute(query):
-        found[user].add(microdollars_per_second * count * int(ms), simulated=simulated)
+        cost = cost_nanodollars(microdollars_per_second, count, int(ms))
+        found[user].add(cost, simulated=simulated)
     for run in lease_runs(connection, present, BillRequest(Period(since)), only=~whole):
         ms = run.course.between(since, None).total_ms
         found[run.lease.user].add(ms * run.lease.nanodollars_per_ms, simulated=run.lease.simulated)

@@ -37,7 +37,7 @@ from .accounts import AccountedWorld, cost_of
 
 ROOT, ADA = Identity(Role.ADMIN, "root", ""), Identity(Role.USER, "ada", "")
 DEARER = PriceBook("2026-12", "test", (Price("H100", 80, 2_111), Price("T4", 16, 167)), 23)
-ENORMOUS = PriceBook("2027-01", "test", (Price("H100", 80, 3_000_000_000_017), Price("T4", 16, 1)), 1)
+ENORMOUS = PriceBook("2027-01", "test", (Price("H100", 80, 3_000_000_000_000_017), Price("T4", 16, 1)), 1)
 NEAR_A_MONTHS_END = WallMs(1_801_439_980_000)  # 20 s before 2027-02-01, UTC
 
 
