@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from perijove.broker.api.money import get_bill, get_leases
@@ -28,17 +29,28 @@ from perijove.broker.ledger.tokens import Identity, Role
 from perijove.broker.present import present_of
 from perijove.cli.bill import write_csv
 from perijove.wire.commands.bill import BYS
+from perijove.wire.link import BudgetRequest, Goodbye, ReleaseRequest
 from perijove.wire.models import Bill, BillGroup, Receipt
 from sqlalchemy import Connection
 
 from ...unit.broker.test_fleet_every_order import EveryOrder, index
-from ...unit.broker.world import PRICES, make_gpus
+from ...unit.broker.world import PRICES, SimClient, make_gpus
 from .accounts import AccountedWorld, cost_of
 
 ROOT, ADA = Identity(Role.ADMIN, "root", ""), Identity(Role.USER, "ada", "")
 DEARER = PriceBook("2026-12", "test", (Price("H100", 80, 2_111), Price("T4", 16, 167)), 23)
 ENORMOUS = PriceBook("2027-01", "test", (Price("H100", 80, 3_000_000_000_000_017), Price("T4", 16, 1)), 1)
 NEAR_A_MONTHS_END = WallMs(1_801_439_980_000)  # 20 s before 2027-02-01, UTC
+
+
+Stint = tuple[int, PriceBook, int, str, str]
+STINTS = st.tuples(
+    index,
+    st.sampled_from([PRICES, DEARER, ENORMOUS]),
+    st.sampled_from([1, 4_700, 18_000, 130_000]),
+    st.sampled_from(["nothing", "the clock goes back", "the clock goes on", "dies", "a day", "a budget"]),
+    st.sampled_from(["release", "vanish", "dies", "process dies", "goodbye", "nothing"]),
+)
 
 
 class MoneyAgrees(EveryOrder):
@@ -59,6 +71,56 @@ class MoneyAgrees(EveryOrder):
     @rule(prices=st.sampled_from([PRICES, DEARER, ENORMOUS]))
     def prices_change(self, prices: PriceBook) -> None:
         self.world.prices = self.world.fleet.state.prices = prices
+
+    @rule(stint=STINTS)
+    def a_stint(self, stint: Stint) -> None:
+        self.work(*stint)
+
+    def work(self, choice: int, prices: PriceBook, ms: int, before: str, after: str) -> None:
+        """A lease from its beginning to its end, with what may happen at both: single steps seldom get so far."""
+        client = self._client(choice)
+        if client is None:
+            self.create("any", "ada", None)
+            client = self._client(0)
+            assert client is not None
+        client.ask(ReleaseRequest)
+        self.world.deliver_all()
+        self.world.advance(2_000)
+        self.prices_change(prices)
+        match before:
+            case "the clock goes back":
+                self.world.set_wall_clock(-DAY_MS - 5_000)
+            case "the clock goes on":
+                self.world.set_wall_clock(9 * DAY_MS)
+            case "dies":
+                self.world.restart_broker()
+                client.open()
+            case "a budget":
+                client.ask(BudgetRequest, nanodollars=7_000 * DEARER.gpus[0].microdollars_per_second)
+            case "a day":
+                self.world.advance(DAY_MS, renewing=False)
+                if client.link_id is None:
+                    return
+        self.use(choice, True, ms)
+        self._end_stint(client, after)
+
+    def _end_stint(self, client: SimClient, how: str) -> None:
+        world = self.world
+        holders = [agent for agent in world.agents.values() if client.kernel_id in agent.processes]
+        match how:
+            case "release" if client.link_id is not None:
+                client.ask(ReleaseRequest)
+            case "goodbye" if client.link_id is not None:
+                client.say(Goodbye())
+            case "dies":
+                self.the_broker_dies_with_renewals_unwritten()
+            case "process dies" if holders:
+                holders[0].process_dies(client.kernel_id)
+            case "vanish" if holders:  # for longer than its allowance; it comes back and proves what it has counted
+                holders[0].disconnect()
+                world.advance(70_000)
+                holders[0].connect()
+        world.deliver_all()
 
     @rule()
     def the_broker_dies_with_renewals_unwritten(self) -> None:
@@ -91,7 +153,6 @@ class MoneyAgrees(EveryOrder):
             return world.wait(world.broker.bill(request))
         return world.wait(world.broker.ledger.call(lambda connection: build_bill(connection, present, request)))
 
-    @invariant()
     def the_bill_is_what_is_on_disk_and_open_leases_run_on(self) -> None:
         bill = self.ask(BillRequest())
         live = {k.lease.record.id: k.lease for k in self.world.fleet.kernels.values() if k.lease is not None}
@@ -116,7 +177,6 @@ class MoneyAgrees(EveryOrder):
         assert bill.simulated_nanodollars == sum(line.cost_nanodollars for line in bill.leases if line.simulated)
         assert bill.as_of == iso(self.world.now.wall)
 
-    @invariant()
     def a_live_cost_is_what_the_ledger_would_say_if_it_closed_now(self) -> None:
         world = self.world
         present, now = present_of(world.fleet, world.now), world.now
@@ -137,7 +197,6 @@ class MoneyAgrees(EveryOrder):
             line.model_copy(update={"closed_at": None}) for line in shown.leases
         ]
 
-    @invariant()
     def breakdowns_add_up_to_the_bill(self) -> None:
         now = self.world.now.wall
         for period in (Period(), Period(WallMs(now - 70_000)), Period(WallMs(now - 2 * DAY_MS), WallMs(now - 5_000))):
@@ -149,7 +208,6 @@ class MoneyAgrees(EveryOrder):
                 write_csv(bill, text)
                 assert_csv_is(list(csv.DictReader(io.StringIO(text.getvalue()))), bill)
 
-    @invariant()
     def each_day_is_the_bill_of_that_day(self) -> None:
         for group in self.ask(BillRequest(by="day")).groups:
             start = WallMs(_midnight(group.key))
@@ -159,7 +217,6 @@ class MoneyAgrees(EveryOrder):
             assert day.saved_nanodollars == group.saved_nanodollars
             assert day.saved_simulated_nanodollars == group.saved_simulated_nanodollars
 
-    @invariant()
     def a_csv_of_leases_is_the_bill(self) -> None:
         bill, text = self.ask(BillRequest()), io.StringIO()
         write_csv(bill, text)
@@ -168,7 +225,17 @@ class MoneyAgrees(EveryOrder):
         real = sum(int(row["cost_nanodollars"]) for row in rows if row["simulated"] == "False")
         assert real == bill.total_nanodollars
 
-    @invariant()
+    def gaps_are_those_on_disk_and_of_living_kernels_the_one_they_are_in(self) -> None:
+        saved: Counter[str] = Counter()
+        for row in self.world.rows():
+            saved[row["kernel_id"]] += row["gap_ms"] * row["price_microdollars_per_second"] * row["count"]
+        for kernel in self.world.fleet.living_kernels():
+            if (gap := kernel.savings.gap) is not None:
+                saved[kernel.id] += max(0, self.world.now.boot - gap.since) * gap.lease.nanodollars_per_ms
+        bill = self.ask(BillRequest(by="kernel"))
+        told = {group.key: group.saved_nanodollars + group.saved_simulated_nanodollars for group in bill.groups}
+        assert {key: amount for key, amount in told.items() if amount} == {k: v for k, v in saved.items() if v}
+
     def what_kernels_are_told_is_the_bill_of_them(self) -> None:
         bill = self.ask(BillRequest(by="kernel"))
         groups = {group.key: group for group in bill.groups}
@@ -188,7 +255,6 @@ class MoneyAgrees(EveryOrder):
                 left = max(0, (view.budget_nanodollars or 0) - view.spent_nanodollars)
                 assert budgets[kernel.id].left_nanodollars == left
 
-    @invariant()
     def the_live_page_is_the_bill_of_today_and_of_the_month(self) -> None:
         world, live = self.world, self.world.broker.live
         live._spending_due = 0.0
@@ -211,7 +277,6 @@ class MoneyAgrees(EveryOrder):
             for kernel in world.fleet.living_kernels()
         }
 
-    @invariant()
     def metrics_have_counted_what_was_written_since_the_start(self) -> None:
         self.world.wait(self._flushed())
         written = Counter(self.world.stored())
@@ -224,7 +289,6 @@ class MoneyAgrees(EveryOrder):
     async def _flushed(self) -> None:
         await self.world.broker.ledger.durable()
 
-    @invariant()
     def the_api_says_the_same(self) -> None:
         world = self.world
         for identity in (ROOT, ADA):
@@ -236,7 +300,6 @@ class MoneyAgrees(EveryOrder):
             for lease in leases:
                 assert lease["cost_nanodollars"] == lines[lease["id"]].cost_nanodollars
 
-    @invariant()
     def a_receipt_is_the_bill_of_its_kernels(self) -> None:
         for kernel in self.world.fleet.living_kernels():
             bill = self.ask(BillRequest(kernels=frozenset({kernel.id})))
@@ -244,6 +307,20 @@ class MoneyAgrees(EveryOrder):
             assert receipt.total_nanodollars == bill.total_nanodollars
             assert receipt.simulated_nanodollars == bill.simulated_nanodollars
             assert self.ask(BillRequest()).of_kernels([kernel.id]).leases == bill.leases
+
+    @invariant()
+    def everything_agrees(self) -> None:
+        self.the_bill_is_what_is_on_disk_and_open_leases_run_on()
+        self.a_live_cost_is_what_the_ledger_would_say_if_it_closed_now()
+        self.breakdowns_add_up_to_the_bill()
+        self.each_day_is_the_bill_of_that_day()
+        self.a_csv_of_leases_is_the_bill()
+        self.gaps_are_those_on_disk_and_of_living_kernels_the_one_they_are_in()
+        self.what_kernels_are_told_is_the_bill_of_them()
+        self.the_live_page_is_the_bill_of_today_and_of_the_month()
+        self.metrics_have_counted_what_was_written_since_the_start()
+        self.the_api_says_the_same()
+        self.a_receipt_is_the_bill_of_its_kernels()
 
     def teardown(self) -> None:
         try:
@@ -275,12 +352,24 @@ def assert_csv_is(rows: list[dict[str, Any]], bill: Bill) -> None:
 
 
 def _midnight(day: str) -> int:
-    from datetime import UTC, datetime
-
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
 
 
+@pytest.mark.timeout(400)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(STINTS, min_size=6, max_size=12))
+def test_money_agrees_in_stint_after_stint(stints: list[Stint]) -> None:
+    """Many leases, one after the other: the histories below are wider, and often shorter."""
+    history = MoneyAgrees()
+    try:
+        for stint in stints:
+            history.work(*stint)
+            history.everything_agrees()
+    finally:
+        history.world.close()
+
+
 MoneyAgrees.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestMoneyAgrees = pytest.mark.timeout(400)(MoneyAgrees.TestCase)
