@@ -22,11 +22,13 @@ from .core.fleet import Fleet
 from .doors.doors import Doors
 from .doors.front_end import FrontEnd
 from .ledger import books
-from .ledger.bill import LiveLease, build_bill
+from .ledger.bill import BillRequest, build_bill
 from .ledger.ledger import Ledger
+from .ledger.spending import Spending, spending_by_user
 from .links.link import Peer
 from .live import LiveFeed
 from .metrics import Metrics
+from .present import present_of
 from .price_book import load_price_book
 from .relay import Relay
 from .sessions import Sessions
@@ -75,16 +77,18 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, spent, drains = await self.ledger.call(
+        kernels, leases, unconfirmed, spent, drains, savings = await self.ledger.call(
             lambda connection: (
                 books.known_kernels(connection),
                 books.open_leases(connection),
                 books.unconfirmed_leases(connection, wall),
                 books.spent_by_kernel(connection),
                 books.known_drains(connection),
+                books.savings_by_kernel(connection),
             )
         )
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now(), drains))
+        self.fleet.restore_savings(savings, self.now())
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
         await self.sessions.load()
@@ -120,20 +124,16 @@ class Broker:
         if (kernel := self.fleet.kernel(kernel_id)) is not None:
             self.watchers.set(kernel, link, self.now(), on=on)
 
-    def live_leases(self) -> list[LiveLease]:
-        boot = self.now().boot
-        return [
-            LiveLease(kernel.lease.record, kernel.lease.meter.at(boot))
-            for kernel in self.fleet.kernels.values()
-            if kernel.lease is not None
-        ]
-
-    async def bill(self, *, since: WallMs | None, user: str | None) -> Bill:
-        """The bill of one user, or of all."""
+    async def bill(self, request: BillRequest) -> Bill:
         # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
-        live, now = self.live_leases(), self.now().wall
+        present = present_of(self.fleet, self.now())
+        return await self.ledger.call(lambda connection: build_bill(connection, present, request))
+
+    async def spending(self, *moments: WallMs) -> list[dict[str, Spending]]:
+        """By user, since each of these moments."""
+        present = present_of(self.fleet, self.now())
         return await self.ledger.call(
-            lambda connection: build_bill(connection, live, now=now, since=since, user=user),
+            lambda connection: [spending_by_user(connection, present, since) for since in moments]
         )
 
     def _carry_out(self, instructions: list[do.Instruction]) -> None:

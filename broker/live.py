@@ -11,12 +11,10 @@ import asyncio
 import base64
 import json
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ..wire.models import Bill
 from .core.clock import WallMs
 from .ledger.tokens import Identity, Role
 from .live_fleet import FleetBoard
@@ -167,20 +165,14 @@ class LiveFeed:
             today = datetime.fromtimestamp(self._broker.now().wall / 1000, UTC).replace(
                 hour=0, minute=0, second=0, microsecond=0
             )
-            found = {}
-            for period, start in (("today", today), ("month", today.replace(day=1))):
-                since = WallMs(int(start.timestamp() * 1000))
-                found[period] = by_user(await self._broker.bill(since=since, user=None))
-            self._spending = found
+            since = [WallMs(int(start.timestamp() * 1000)) for start in (today, today.replace(day=1))]
+            found = await self._broker.spending(*since)
+            self._spending = {
+                period: {user: {"real": spent.real, "simulated": spent.simulated} for user, spent in by_user.items()}
+                for period, by_user in zip(("today", "month"), found, strict=True)
+            }
             ended = time.monotonic()
             self._spending_due = ended + max(SPENDING_EVERY_S, (ended - began) / SPENDING_SHARE)
-
-
-def by_user(bill: Bill) -> Amounts:
-    amounts: Amounts = defaultdict(lambda: {"real": 0, "simulated": 0})
-    for line in bill.leases:
-        amounts[line.user]["simulated" if line.simulated else "real"] += line.cost_nanodollars
-    return dict(amounts)
 
 
 def _event(name: str, data: str) -> bytes:

@@ -24,6 +24,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat.notebooknode import NotebookNode
 
 from .. import __version__
+from ..client.notebook_name import NOTEBOOK_VARIABLE
 from ..wire.errors import KernelError, PerijoveError
 from .notebook_file import code_cells, is_code, write_notebook
 from .run_progress import RunProgress
@@ -51,6 +52,7 @@ class Run:
     output: Path
     directory: Path  # where the kernel is started
     kernelspec: Mapping[str, Any]
+    path: Path  # of the notebook that is run, for the bill
     kernel_name: str  # at the broker
     gpu: str
     allow_errors: bool = False
@@ -116,6 +118,7 @@ class NotebookRunner:
 
     async def _work(self) -> None:
         environment = {**os.environ, "PERIJOVE_STATUS": "0", "PERIJOVE_KERNEL_NAME": self._run.kernel_name}
+        environment[NOTEBOOK_VARIABLE] = str(self._run.path)
         await self._manager.start_kernel(cwd=str(self._run.directory), env=environment)
         kernel = await self._client.async_start_new_kernel_client()
         info = await self._client.async_wait_for_reply(kernel.kernel_info())
@@ -184,7 +187,7 @@ class NotebookRunner:
 
     async def _cost(self) -> tuple[dict[str, Any], PerijoveError | None]:
         try:
-            return cost_metadata(await self._watch.leases(self._started)), None
+            return cost_metadata(await self._watch.bill(self._started)), None
         except PerijoveError as error:
             return {"cost_nanodollars": None, "currency": "USD"}, error
         finally:

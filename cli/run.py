@@ -17,7 +17,7 @@ from ..kernel.kernelspecs import kernelspec
 from ..wire.errors import PerijoveError, UsageError
 from ..wire.gpu_spec import GpuSpec, parse_gpu_spec
 from ..wire.kernelspec_names import spec_in_name
-from ..wire.money import format_dollars
+from ..wire.money import amount_text
 from .gpu_option import gpu_spec_option
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def run(
             output=target,
             directory=notebook.resolve().parent,
             kernelspec=kernelspec(spec),
+            path=notebook.resolve(),
             kernel_name=f"perijove-run-{secrets.token_hex(8)}",
             gpu=str(spec),
             allow_errors=allow_errors,
@@ -166,4 +167,4 @@ def summary(ending: Ending) -> str:
     simulated = cost["simulated"]
     durations = ", ".join(f"{state} {seconds:.1f} s" for state, seconds in cost["seconds"].items())
     gpu = f"{cost['gpu']}{' (simulated)' if simulated else ''} on {cost['agent']}"
-    return f"{gpu} · {durations} · {format_dollars(cost['cost_nanodollars'])}{' simulated' if simulated else ''}"
+    return f"{gpu} · {durations} · {amount_text(cost['cost_nanodollars'], simulated=simulated)}"

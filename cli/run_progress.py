@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..wire.models import KernelState, KernelView
-from ..wire.money import format_dollars
+from ..wire.money import amount_text
 
 
 def kernel_text(view: KernelView | None) -> str:
@@ -35,7 +35,7 @@ def kernel_text(view: KernelView | None) -> str:
 def cost_text(view: KernelView | None, spent_nanodollars: int) -> str:
     if view is None or not spent_nanodollars:
         return ""
-    return format_dollars(spent_nanodollars) + (" simulated" if view.spent_simulated_nanodollars else "")
+    return amount_text(spent_nanodollars, simulated=bool(view.spent_simulated_nanodollars))
 
 
 def _gpus(view: KernelView) -> str:

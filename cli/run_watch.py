@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..client.find_broker import find_running_broker
 from ..client.http import BrokerClient
 from ..wire.errors import PerijoveError
-from ..wire.models import BillLine, KernelView
+from ..wire.models import Bill, KernelView, Receipt
 
 LOOK_EVERY_S = 1.0
 CLOSED_WITHIN_S = 10.0
@@ -56,27 +55,29 @@ class RunWatch:
             if kernel["name"] == self._kernel_name:
                 self._views[kernel["id"]] = KernelView.model_validate(kernel)
 
-    async def leases(self, since: datetime) -> list[BillLine]:
-        """The run's leases as the bill has them, once they are closed.
+    async def bill(self, since: datetime) -> Bill:
+        """The bill of the run's kernels, once their leases are closed.
 
         Raises:
             PerijoveError: when the broker cannot be asked.
         """
         if not self._views:
-            return []
+            return Bill(total_nanodollars=0, simulated_nanodollars=0, as_of=utc_text(datetime.now(UTC)))
         earliest = (since - CLOCKS_DIFFER_BY_AT_MOST).isoformat()  # a lease that began before it would be clipped
-        lines: list[BillLine] = []
+        bill: Bill | None = None
         broker = await self._broker()
         if broker is None:
             raise PerijoveError("the broker does not run any more")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSED_WITHIN_S):
                 while True:
-                    lines = (await broker.bill(earliest, list(self._views))).leases
-                    if all(line.closed_at for line in lines):
+                    bill = await broker.bill(earliest, list(self._views))
+                    if all(line.closed_at for line in bill.leases):
                         break
                     await asyncio.sleep(POLL_S)
-        return lines
+        if bill is None:
+            raise PerijoveError(f"the broker has not answered for {CLOSED_WITHIN_S:.0f} s")
+        return bill
 
     async def close(self) -> None:
         if self._client is not None:
@@ -92,31 +93,9 @@ class RunWatch:
         return self._client
 
 
-def cost_metadata(leases: Sequence[BillLine]) -> dict[str, Any]:
-    """What a run held and what it cost, for the notebook's metadata.
-
-    ``cost_nanodollars`` is real money, or simulated dollars where ``simulated`` says so; where a run had both kinds of
-    GPU, the simulated dollars are only in its leases.
-    """
-    simulated = bool(leases) and all(lease.simulated for lease in leases)
-    counted = [lease for lease in leases if lease.simulated == simulated]
-    return {
-        "gpu": ", ".join(dict.fromkeys(_gpus(lease) for lease in leases)) or None,
-        "agent": ", ".join(dict.fromkeys(lease.agent for lease in leases)) or None,
-        "simulated": simulated,
-        "seconds": {
-            "starting": sum(lease.starting_ms for lease in leases) / 1000,
-            "busy": sum(lease.busy_ms for lease in leases) / 1000,
-            "idle": sum(lease.idle_ms for lease in leases) / 1000,
-        },
-        "currency": "USD",
-        "cost_nanodollars": sum(lease.cost_nanodollars for lease in counted),
-        "leases": [lease.model_dump(mode="json", exclude={"user", "kernel"}) for lease in leases],
-    }
-
-
-def _gpus(lease: BillLine) -> str:
-    return lease.gpu if lease.count == 1 else f"{lease.gpu}:{lease.count}"
+def cost_metadata(bill: Bill) -> dict[str, Any]:
+    """A run's receipt, for the notebook's metadata."""
+    return Receipt.of(bill).model_dump(mode="json")
 
 
 def utc_text(moment: datetime) -> str:

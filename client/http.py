@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -9,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from ..wire.errors import BrokerError, BrokerUnreachable, KernelNotFound, NotAuthorized, from_code
-from ..wire.models import Bill
+from ..wire.models import Bill, By
 from .address import BrokerAddress
 
 TIMEOUT_S = 20.0
@@ -53,9 +54,30 @@ class BrokerClient:
     async def status(self) -> dict[str, Any]:
         return dict(await self._call("GET", "/api/status"))
 
-    async def bill(self, since: str | None = None, kernels: list[str] | None = None) -> Bill:
-        """The bill, of the given kernels only if given. ``since``: ISO 8601, UTC; leases are clipped to it."""
-        bill = Bill.model_validate(await self._call("GET", "/api/bill", params={"since": since} if since else None))
+    async def bill(
+        self,
+        since: str | None = None,
+        kernels: Sequence[str] | None = None,
+        *,
+        until: str | None = None,
+        by: By | None = None,
+    ) -> Bill:
+        """The bill, of the given kernels only if given. ``since``, ``until``: ISO 8601, UTC; leases are clipped to it.
+
+        A broker before protocol 1.4 knows no ``by``: its bill has no groups then.
+
+        Raises:
+            BrokerError: when ``until`` is given, and the broker does not know it either.
+        """
+        if kernels is not None and not kernels:
+            return Bill(total_nanodollars=0, simulated_nanodollars=0, by=by)
+        asked = {"since": since, "until": until, "by": by, "kernel": None if kernels is None else list(kernels)}
+        params = {name: value for name, value in asked.items() if value is not None}
+        bill = Bill.model_validate(await self._call("GET", "/api/bill", params=params))
+        if until is not None and not bill.as_of:
+            raise BrokerError(
+                f"the broker at {self.address.url} is too old for a bill that ends at {until}; upgrade it"
+            )
         return bill if kernels is None else bill.of_kernels(kernels)
 
     async def audit(self, since: str | None = None, limit: int = 100) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from ..wire.commands.run import run_command
 from ..wire.errors import UsageError
 from ..wire.front.answers import CommandAnswer
 from ..wire.gpu_spec import GpuSpec
-from ..wire.models import Bill, KernelView
+from ..wire.models import Bill, By, KernelView
 from .remote import Remote
 
 ALREADY_THERE = "this notebook runs on the GPU kernel, so its variables are there already"
@@ -49,9 +49,9 @@ class KernelSurroundings:
         async with await self._remote.broker() as broker:
             return await list_gpus(broker)
 
-    async def bill(self, *, everything: bool) -> Bill:
+    async def bill(self, *, everything: bool, by: By) -> Bill:
         async with await self._remote.broker() as broker:
-            return await broker.bill(kernels=None if everything else self._remote.kernel_ids)
+            return await broker.bill(kernels=None if everything else self._remote.kernel_ids, by=by)
 
     async def monitor(self) -> Mapping[str, Any]:
         return await self._remote.monitor()

@@ -23,6 +23,7 @@ from ..client.address import BrokerAddress
 from ..client.channel import KernelChannel
 from ..client.find_broker import find_broker, find_running_broker
 from ..client.http import BrokerClient
+from ..client.notebook_name import notebook_name
 from ..client.wishes import wished_idle_timeout_s, wished_kernel_name
 from ..wire.errors import BrokerUnreachable, ConnectionLost, InvalidGpuSpec, KernelNotFound, PerijoveError
 from ..wire.front.front import interrupting
@@ -135,7 +136,10 @@ class Remote:
         else:
             async with BrokerClient(address) as broker:
                 self._kernel_id = await broker.create_kernel(
-                    self._kernel_name(), self.gpu_spec, idle_timeout=wished_idle_timeout_s(self._environ)
+                    self._kernel_name(),
+                    self.gpu_spec,
+                    idle_timeout=wished_idle_timeout_s(self._environ),
+                    notebook=notebook_name(environ=self._environ),
                 )
         self._kernel_ids.append(self._kernel_id)
         found = [address]

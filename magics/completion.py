@@ -7,6 +7,7 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, completion_matcher
 
+from ..wire.commands.bill import BYS
 from ..wire.commands.run import COMMANDS
 from .cell_options import OPTIONS
 from .gpu_magics import GpuMagics
@@ -28,12 +29,14 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
         choices = [*COMMANDS]
     elif before[0] == "attach":
         choices = _specs(magics)
+    elif before[0] == "bill" and before[-1] == "--by":
+        choices = [*BYS]
     elif before[0] in ("get", "put"):
         choices = [name for name in magics.notebook.shell.user_ns if not name.startswith("_")]
     elif before[0] in ("release", "interrupt", "restart"):
         choices = [*magics.notebook.kernels]
     else:
-        choices = {"bill": ["--all"], "budget": ["none"]}.get(before[0], [])
+        choices = {"bill": ["--all", "--by", "--embed"], "budget": ["none"]}.get(before[0], [])
     return [choice for choice in choices if choice.lower().startswith(word.lower())]
 
 

@@ -17,6 +17,7 @@ from ..client.channel import KernelChannel, Listener
 from ..client.find_broker import find_broker
 from ..client.http import BrokerClient
 from ..client.loop_thread import LoopThread
+from ..client.notebook_name import notebook_name
 from ..client.wishes import wished_idle_timeout_s
 from ..widgets.live_line import Progress
 from ..wire.errors import PerijoveError, UsageError
@@ -138,7 +139,9 @@ class Notebook:
         """Make a kernel at the broker and open its link. On the client's loop."""
         found = [await find_broker()]
         async with BrokerClient(found[0]) as broker:
-            kernel_id = await broker.create_kernel("perijove", spec, idle_timeout=wished_idle_timeout_s())
+            kernel_id = await broker.create_kernel(
+                "perijove", spec, idle_timeout=wished_idle_timeout_s(), notebook=notebook_name(self.shell.user_ns)
+            )
         self.kernel_ids.append(kernel_id)
 
         async def find_again() -> BrokerAddress:

@@ -11,7 +11,7 @@ from typing import Any
 from ..client.gpu_list import list_gpus
 from ..wire.errors import UsageError
 from ..wire.gpu_spec import GpuSpec
-from ..wire.models import Bill, KernelView
+from ..wire.models import Bill, By, KernelView
 from .cell_options import check_names
 from .notebook import Notebook
 from .remote_kernel import RemoteKernel
@@ -37,9 +37,9 @@ class NotebookSurroundings:
     async def gpus(self) -> tuple[list[dict[str, Any]], str]:
         return self._notebook.ask_broker(list_gpus)  # type: ignore[no-any-return]
 
-    async def bill(self, *, everything: bool) -> Bill:
+    async def bill(self, *, everything: bool, by: By) -> Bill:
         ids = None if everything else self._notebook.kernel_ids
-        bill: Bill = self._notebook.ask_broker(lambda broker: broker.bill(kernels=ids))
+        bill: Bill = self._notebook.ask_broker(lambda broker: broker.bill(kernels=ids, by=by))
         return bill
 
     async def monitor(self) -> None:

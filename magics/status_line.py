@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..wire.commands.describing import release_text
 from ..wire.html_text import html_text
 from ..wire.models import KernelView
-from ..wire.money import cost_nanodollars, format_dollars
+from ..wire.money import amount_text, cost_nanodollars
 
 if TYPE_CHECKING:
     from .outputs import Outputs
@@ -41,7 +41,7 @@ def cell_status(view: KernelView, gpus: str, attach_s: float | None, ran_ms: int
         # Waiting costs nothing; holding the GPU does, from before the process is on it.
         billed_ms = ran_ms + (view.lease.starting_ms if attach_s is not None else 0)
         cost = cost_nanodollars(view.lease.price_microdollars_per_second, view.lease.count, billed_ms)
-        parts.append(format_dollars(cost) + (" simulated" if simulated else ""))
+        parts.append(amount_text(cost, simulated=simulated))
     parts.append(release_text(view))
     parts.extend(notices)
     facts = {"gpu": gpus, "ran_ms": ran_ms, "simulated": simulated, "cost_nanodollars": cost}

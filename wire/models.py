@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Collection, Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from .states import GpuState as GpuState
 from .states import KernelState as KernelState
@@ -79,7 +79,8 @@ class KernelView(Document):
     idle_timeout_s: float = 60.0  # how long it may be idle, as things are now
     keep_extra_s: float = 0.0  # asked for while something runs: how much longer it is kept after that
     keeps_state: bool = True  # whether a release would keep the variables, as things are now
-    saved_nanodollars: int = 0  # what releasing has saved this kernel so far
+    saved_nanodollars: int = 0  # what releasing has saved this kernel so far, simulated dollars too
+    saved_simulated_nanodollars: int = 0  # the part of it that is simulated
     notice: str = ""  # one plain sentence about a loss, until the next cell has said it
     budget_nanodollars: int | None = None  # what this kernel may cost altogether; None: no limit
     spent_nanodollars: int = 0  # by all its leases so far, simulated ones too
@@ -105,17 +106,147 @@ class BillLine(Document):
     cost_nanodollars: int
 
 
+By = Literal["day", "gpu", "kernel", "notebook", "user"]
+"""What a bill can be broken down by."""
+
+
+class PhaseCosts(Document):
+    """What a cost was for."""
+
+    starting_nanodollars: int = 0
+    busy_nanodollars: int = 0
+    idle_nanodollars: int = 0
+
+
+class BillGroup(Document):
+    """A part of a bill. The groups of a bill add up to its totals, to the millisecond and the nano-dollar."""
+
+    key: str  # a day (UTC), GPU model, kernel id, notebook's path ("": not known) or user's name
+    user: str | None = None  # whose kernel or notebook it is; None for days and GPUs, which may be several users'
+    starting_ms: int = 0
+    busy_ms: int = 0
+    idle_ms: int = 0
+    cost_nanodollars: int = 0
+    simulated_nanodollars: int = 0  # apart, never in the cost
+    saved_nanodollars: int = 0  # by releasing
+    saved_simulated_nanodollars: int = 0
+    cost_by_phase: PhaseCosts = PhaseCosts()
+    simulated_by_phase: PhaseCosts = PhaseCosts()
+
+
+class BudgetLeft(Document):
+    """What a kernel that has a budget may still cost."""
+
+    kernel: str
+    user: str
+    budget_nanodollars: int
+    spent_nanodollars: int  # simulated dollars too: they count against a budget
+    spent_simulated_nanodollars: int
+    left_nanodollars: int
+
+
 class Bill(Document):
     currency: Literal["USD"] = "USD"
+    as_of: str = ""  # UTC, ISO 8601: until when open leases are counted; "" from a broker that does not say
     total_nanodollars: int
     simulated_nanodollars: int  # apart, never in the total
+    saved_nanodollars: int = 0  # what releasing has saved; in no total
+    saved_simulated_nanodollars: int = 0
     leases: list[BillLine] = Field(default_factory=list)
+    budgets: list[BudgetLeft] = Field(default_factory=list)  # as they are now, whatever the bill's period
+    by: By | None = None
+    groups: list[BillGroup] = Field(default_factory=list)  # of what ``by`` says
+
+    @model_serializer(mode="wrap")
+    def _without_groups_that_nobody_asked_for(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if self.by is None:
+            del document["by"], document["groups"]
+        return document
 
     def of_kernels(self, kernel_ids: Collection[str]) -> Bill:
-        """The part of it that these kernels have run up."""
+        """The part of it that these kernels have run up. A broker that was asked for it says the same again."""
         lines = [line for line in self.leases if line.kernel in kernel_ids]
-        return Bill(
-            total_nanodollars=sum(line.cost_nanodollars for line in lines if not line.simulated),
-            simulated_nanodollars=sum(line.cost_nanodollars for line in lines if line.simulated),
-            leases=lines,
+        return self.model_copy(
+            update={
+                "total_nanodollars": sum(line.cost_nanodollars for line in lines if not line.simulated),
+                "simulated_nanodollars": sum(line.cost_nanodollars for line in lines if line.simulated),
+                "leases": lines,
+                "budgets": [budget for budget in self.budgets if budget.kernel in kernel_ids],
+            }
+        )
+
+
+class ReceiptLine(Document):
+    """A lease as a notebook's file has it: whose it was, and which kernel's, stays out of files that are passed on."""
+
+    id: str
+    gpu: str
+    count: int
+    agent: str
+    simulated: bool
+    opened_at: str
+    closed_at: str | None
+    starting_ms: int
+    busy_ms: int
+    idle_ms: int
+    price_microdollars_per_second: int
+    cost_nanodollars: int
+
+
+class ReceiptSeconds(Document):
+    starting: float
+    busy: float
+    idle: float
+
+
+class Receipt(Document):
+    """What a notebook has cost, kept in its file: ``metadata.perijove`` of the notebook, or of one of its outputs.
+
+    The totals are those of the bill for these leases. ``cost_nanodollars`` is one figure for both: real money, or
+    simulated dollars where there was no other, and then ``simulated`` says so.
+    """
+
+    as_of: str = ""  # UTC; an open lease is counted until then
+    gpu: str | None = None
+    agent: str | None = None
+    simulated: bool = False
+    seconds: ReceiptSeconds
+    currency: Literal["USD"] = "USD"
+    cost_nanodollars: int
+    total_nanodollars: int
+    simulated_nanodollars: int
+    saved_nanodollars: int = 0
+    saved_simulated_nanodollars: int = 0
+    leases: list[ReceiptLine] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, bill: Bill) -> Receipt:
+        lines = [ReceiptLine.model_validate(line.model_dump()) for line in bill.leases]
+        return cls.of_lines(lines, bill.as_of, bill.saved_nanodollars, bill.saved_simulated_nanodollars)
+
+    @classmethod
+    def of_lines(
+        cls, lines: Sequence[ReceiptLine], as_of: str, saved_nanodollars: int = 0, saved_simulated_nanodollars: int = 0
+    ) -> Receipt:
+        real = sum(line.cost_nanodollars for line in lines if not line.simulated)
+        simulated = sum(line.cost_nanodollars for line in lines if line.simulated)
+        all_simulated = bool(lines) and all(line.simulated for line in lines)
+        gpus = (line.gpu if line.count == 1 else f"{line.gpu}:{line.count}" for line in lines)
+        return cls(
+            as_of=as_of,
+            gpu=", ".join(dict.fromkeys(gpus)) or None,
+            agent=", ".join(dict.fromkeys(line.agent for line in lines)) or None,
+            simulated=all_simulated,
+            seconds=ReceiptSeconds(
+                starting=sum(line.starting_ms for line in lines) / 1000,
+                busy=sum(line.busy_ms for line in lines) / 1000,
+                idle=sum(line.idle_ms for line in lines) / 1000,
+            ),
+            cost_nanodollars=simulated if all_simulated else real,
+            total_nanodollars=real,
+            simulated_nanodollars=simulated,
+            saved_nanodollars=saved_nanodollars,
+            saved_simulated_nanodollars=saved_simulated_nanodollars,
+            leases=list(lines),
         )

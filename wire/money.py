@@ -59,6 +59,11 @@ def format_dollars(nanodollars: int) -> str:
     return f"${dollars.quantize(places, rounding=ROUND_HALF_EVEN):,}"
 
 
+def amount_text(nanodollars: int, *, simulated: bool) -> str:
+    """An amount wherever people see one: ``$0.0039``, ``$0.0039 simulated``."""
+    return format_dollars(nanodollars) + (" simulated" if simulated else "")
+
+
 def _decimal(text: str) -> Decimal:
     try:
         amount = Decimal(text.strip().removeprefix("$"))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...wire import notebook_path
 from ...wire.errors import BrokerError, KernelNotFound
 from ...wire.gpu_spec import parse_gpu_spec
 from ...wire.ids import new_kernel_id
@@ -40,6 +41,7 @@ class KernelWishes(BaseModel):
         None  # dollars
     )
     idle_timeout: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] | None = None  # seconds
+    notebook: Annotated[str, Field(max_length=notebook_path.MOST_CHARACTERS)] = ""  # the path of its file
 
 
 class NewKernel(BaseModel):
@@ -104,7 +106,8 @@ async def start_kernel(body: NewKernel, broker: Broker, identity: Identity) -> K
     timeout_ms = None if timeout is None else round(timeout * 1000)
     budget = None if body.perijove.budget is None else dollars_to_nanodollars(str(body.perijove.budget))
     kernel_id = new_kernel_id()
-    broker.happen(KernelCreated(kernel_id, identity.name, name, spec, timeout_ms, budget))
+    notebook = body.perijove.notebook
+    broker.happen(KernelCreated(kernel_id, identity.name, name, spec, timeout_ms, budget, notebook))
     await broker.ledger.durable()  # a kernel that was promised is known after a restart
     kernel = broker.fleet.kernel(kernel_id)
     if kernel is None:

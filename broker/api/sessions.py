@@ -9,13 +9,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...wire.errors import BrokerError
+from ...wire.notebook_path import bounded
 from ..broker import Broker
-from ..core.events import KernelDeleted
+from ..core.events import KernelDeleted, NotebookNamed
 from ..ledger.tokens import Identity
 from ..sessions import MOST_PER_USER, Session
 from .access import AsUser, TheBroker, visible_kernel, visible_to
 from .documents import kernel_document
-from .kernels import NewKernel, no_such_kernel, start_kernel
+from .kernels import KernelWishes, NewKernel, no_such_kernel, start_kernel
 from .kernelspecs import NoSuchKernelspec
 
 router = APIRouter(prefix="/api/sessions", tags=["sessions"])
@@ -69,7 +70,7 @@ async def create_session(body: NewSession, broker: TheBroker, identity: AsUser, 
         if len(broker.sessions.of(identity.name)) >= MOST_PER_USER:
             raise TooManySessions(f"you have {MOST_PER_USER} sessions, which is the most; delete some")
         try:
-            kernel_id = await _kernel_for(body.kernel, broker, identity)
+            kernel_id = await _kernel_for(body.kernel, broker, identity, body.path)
         except NoSuchKernelspec as error:
             # 501 is what Jupyter servers answer here, and what their clients look for.
             return JSONResponse({"message": error.message, "short_message": "no such kernel", "code": error.code}, 501)
@@ -93,8 +94,9 @@ async def change_session(
     texts = {name: value for name in ("path", "name", "type") if (value := getattr(changes, name)) is not None}
     before = session.kernel_id
     if changes.kernel is not None and (changes.kernel.id or changes.kernel.name):
-        texts["kernel_id"] = await _kernel_for(changes.kernel, broker, identity)
+        texts["kernel_id"] = await _kernel_for(changes.kernel, broker, identity, texts.get("path", session.path))
     session = await broker.sessions.change(session, **texts)
+    broker.happen(NotebookNamed(session.kernel_id, bounded(session.path)))
     if session.kernel_id != before:
         await _end(broker, before)
     return _document(broker, session)
@@ -108,13 +110,17 @@ async def delete_session(session_id: str, broker: TheBroker, identity: AsUser) -
     await _end(broker, session.kernel_id)
 
 
-async def _kernel_for(wanted: WantedKernel, broker: Broker, identity: Identity) -> str:
+async def _kernel_for(wanted: WantedKernel, broker: Broker, identity: Identity, path: str) -> str:
+    """The kernel that is wanted, and from now on put down to the session's notebook."""
+    notebook = bounded(path)
     if wanted.id:
         kernel = visible_kernel(broker, identity, wanted.id)
         if kernel is None:
             raise no_such_kernel(wanted.id)
+        broker.happen(NotebookNamed(kernel.id, notebook))
         return kernel.id
-    return (await start_kernel(NewKernel(name=wanted.name), broker, identity)).id
+    body = NewKernel(name=wanted.name, perijove=KernelWishes(notebook=notebook))
+    return (await start_kernel(body, broker, identity)).id
 
 
 async def _end(broker: Broker, kernel_id: str) -> None:

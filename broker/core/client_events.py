@@ -34,7 +34,7 @@ GOODBYE = "the kernel was ended"
 
 def kernel_created(state: FleetState, event: KernelCreated, now: Now) -> None:
     kernel = Kernel(event.kernel_id, event.user, event.name, event.spec, now.wall, own_timeout_ms=event.idle_timeout_ms)
-    kernel.account.budget = event.budget_nanodollars
+    kernel.account.budget, kernel.notebook = event.budget_nanodollars, event.notebook
     kernel.away_since = kernel.active_at = now.boot
     state.kernels[kernel.id] = kernel
     state.touch(kernel)

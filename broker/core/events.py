@@ -37,6 +37,15 @@ class KernelCreated:
     spec: GpuSpec
     idle_timeout_ms: int | None = None
     budget_nanodollars: int | None = None
+    notebook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookNamed:
+    """The notebook that a kernel belongs to, or what it is called now; its next leases are put down to that."""
+
+    kernel_id: str
+    notebook: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ FleetEvent = (
     | AgentSaid
     | AgentLinkClosed
     | KernelCreated
+    | NotebookNamed
     | KernelDeleted
     | ClientLinkOpened
     | ClientSaid

@@ -30,6 +30,7 @@ from .events import (
     FleetEvent,
     KernelCreated,
     KernelDeleted,
+    NotebookNamed,
     Tick,
 )
 from .granting import PLAN_TIMER, serve_queue
@@ -38,7 +39,18 @@ from .meter import Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
 from .reconcile import agent_connected, agent_lost, agent_vanished
-from .records import Agent, DrainRecord, Kernel, KernelRecord, Lease, LeaseRecord, Pending
+from .records import (
+    Agent,
+    DrainRecord,
+    Gap,
+    Kernel,
+    KernelRecord,
+    KernelsSavings,
+    Lease,
+    LeaseRecord,
+    Pending,
+    Savings,
+)
 from .state import FleetState
 from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
@@ -111,6 +123,10 @@ class Fleet:
                 draining.drain_undone(state, event.agent_id)
             case Tick():
                 self._tick(now)
+            case NotebookNamed():
+                if (kernel := self.kernel(event.kernel_id)) is not None:
+                    kernel.notebook = event.notebook
+                    state.touch(kernel)
             case KernelDeleted() | ClientLinkOpened() | ClientSaid() | ApiAsked() | ClientLinkClosed():
                 kernel = self.kernel(event.kernel_id)
                 if kernel is not None:
@@ -281,6 +297,17 @@ class Fleet:
             state.touch(kernel)
         return self._flush(now)
 
+    def restore_savings(self, savings: Mapping[str, KernelsSavings], now: Now) -> None:
+        """What releasing had saved each kernel, by the ledger. A gap that began before is measured by wall time."""
+        for kernel_id, known in savings.items():
+            kernel = self.state.kernels.get(kernel_id)
+            if kernel is None:
+                continue
+            gap = None
+            if kernel.lease is None and known.last is not None:
+                gap = Gap(known.last, BootMs(now.boot - max(0, now.wall - known.closed_at)))
+            kernel.savings = Savings(known.saved, known.saved_simulated, gap)
+
     def _restore_state(self, kernel: Kernel, now: Now) -> None:
         state = self.state
         lives = kernel.lease is not None or kernel.incarnation is not None
@@ -314,7 +341,7 @@ def _kernel_from(record: KernelRecord, now: Now) -> Kernel:
     kernel.own_timeout_ms, kernel.incarnation = record.idle_timeout_ms, record.incarnation
     kernel.agent_id, kernel.agent_name = record.agent_id, record.agent_name
     kernel.keepable, kernel.notice = record.keepable, record.notice
-    kernel.saved_nanodollars = record.saved_nanodollars
+    kernel.notebook = record.notebook
     kernel.account.budget = record.budget_nanodollars
     kernel.away_since = kernel.active_at = now.boot
     return kernel

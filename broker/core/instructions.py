@@ -78,6 +78,14 @@ class AdjustLease:
 
 
 @dataclass(frozen=True, slots=True)
+class CountGap:
+    """How long the kernel of a lease that is closed has gone without one since, now that it has the next."""
+
+    lease_id: str
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SaveKernel:
     kernel: KernelRecord
 
@@ -98,6 +106,6 @@ class ForgetDrain:
 
 
 LedgerInstruction = (
-    OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel | SaveDrain | ForgetDrain
+    OpenLease | RenewLease | CloseLease | AdjustLease | CountGap | SaveKernel | ForgetKernel | SaveDrain | ForgetDrain
 )
 Instruction = ToAgent | ToClientLink | CloseLink | SetRoute | DropRoute | LedgerInstruction

@@ -30,9 +30,9 @@ class KernelRecord:
     agent_id: str | None = None
     agent_name: str = ""
     keepable: bool = True
-    saved_nanodollars: int = 0
     notice: str = ""
     budget_nanodollars: int | None = None
+    notebook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,21 @@ class LeaseRecord:
     price_microdollars_per_second: int
     opened_at: WallMs
     durations: Durations = NOTHING
+    notebook: str = ""  # the kernel's, when the lease was opened
 
     @property
     def nanodollars_per_ms(self) -> int:
         return self.price_microdollars_per_second * self.count
+
+
+@dataclass(frozen=True, slots=True)
+class KernelsSavings:
+    """What the ledger knows of a kernel's gaps: those that are over, and the lease that the present one follows."""
+
+    saved: int
+    saved_simulated: int
+    last: LeaseRecord | None  # None while one is open
+    closed_at: WallMs  # when it was closed
 
 
 @dataclass(slots=True)
@@ -77,6 +88,43 @@ class Lease:
 
     def cost_at(self, now: BootMs) -> int:
         return self.meter.at(now).cost(self.record.price_microdollars_per_second, self.record.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The time that a kernel has held no GPU since its last lease."""
+
+    lease: LeaseRecord
+    since: BootMs
+
+    def ms_at(self, now: BootMs) -> int:
+        return max(0, now - self.since)
+
+
+@dataclass(slots=True)
+class Savings:
+    """What releasing has saved a kernel: each gap between two leases at the price of the first, and the gap it is in.
+
+    Like costs they are never stored: the ledger keeps how long each gap was.
+    """
+
+    saved: int = 0  # by gaps that are over, nano-dollars
+    saved_simulated: int = 0  # the part of it that is simulated
+    gap: Gap | None = None  # while it holds none; None before its first lease
+
+    def at(self, now: BootMs) -> int:
+        return self.saved + self._running(now)
+
+    def simulated_at(self, now: BootMs) -> int:
+        simulated = self.gap is not None and self.gap.lease.simulated
+        return self.saved_simulated + (self._running(now) if simulated else 0)
+
+    def _running(self, now: BootMs) -> int:
+        return 0 if self.gap is None else self.gap.ms_at(now) * self.gap.lease.nanodollars_per_ms
+
+    def end_gap(self, now: BootMs) -> None:
+        """The kernel has a lease again."""
+        self.saved, self.saved_simulated, self.gap = self.at(now), self.simulated_at(now), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +182,7 @@ class Kernel:
     created_at: WallMs
     state: KernelState = KernelState.DETACHED
     own_timeout_ms: int | None = None
+    notebook: str = ""  # the path of the notebook it belongs to, as far as anybody has said
 
     # the process
     incarnation: str | None = None
@@ -176,18 +225,11 @@ class Kernel:
     # for people
     notice: str = ""
     release_reason: str = ""
-    saved_nanodollars: int = 0
-    released_at: BootMs | None = None  # since when a release saves money, at what rate
-    saving_per_ms: int = 0
+    savings: Savings = field(default_factory=Savings)
 
     @property
     def ended(self) -> bool:
         return self.state is KernelState.TERMINATED
-
-    def saved_at(self, now: BootMs) -> int:
-        """What releasing has saved so far: the time without a lease, at the price of the last one."""
-        since = 0 if self.released_at is None else max(0, now - self.released_at)
-        return self.saved_nanodollars + since * self.saving_per_ms
 
     def to_record(self) -> KernelRecord:
         return KernelRecord(
@@ -202,7 +244,7 @@ class Kernel:
             agent_id=self.agent_id,
             agent_name=self.agent_name,
             keepable=self.keepable,
-            saved_nanodollars=self.saved_nanodollars,
             notice=self.notice,
             budget_nanodollars=self.account.budget,
+            notebook=self.notebook,
         )

@@ -19,7 +19,7 @@ from .lease import Event, next_state
 from .meter import Durations, Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
-from .records import Agent, Drain, Kernel, Lease, LeaseRecord, Pending, Question
+from .records import Agent, Drain, Gap, Kernel, Lease, LeaseRecord, Pending, Question
 from .shares import Shares
 from .timers import Timers
 from .view import activity_of
@@ -143,9 +143,12 @@ class FleetState:
             simulated=any(gpu.simulated for gpu in gpus),
             price_microdollars_per_second=self.price_of(gpus),
             opened_at=now.wall,
+            notebook=kernel.notebook,
         )
         lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
-        kernel.saved_nanodollars, kernel.released_at = kernel.saved_at(now.boot), None
+        if (gap := kernel.savings.gap) is not None:
+            self.out.append(do.CountGap(gap.lease.id, gap.ms_at(now.boot)))
+            kernel.savings.end_gap(now.boot)
         kernel.lease, kernel.agent_id, kernel.agent_name = lease, agent.id, agent.name
         kernel.drain = self.drains.get(agent.id)
         self.hold(lease)
@@ -174,8 +177,7 @@ class FleetState:
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.respec_wish = None
         kernel.kept_until, kernel.keep_extra_ms = None, 0
-        kernel.released_at = now.boot
-        kernel.saving_per_ms = record.nanodollars_per_ms
+        kernel.savings.gap = Gap(record, now.boot)
         self.plan_needed = True
         self.touch(kernel)
 

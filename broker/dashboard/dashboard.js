@@ -181,8 +181,8 @@ function drawKernel(card, kernel) {
     ["This lease", lease ? `${dollars(lease.cost_nanodollars)}${simulated}` : ""],
     ["Per hour", lease ? `${dollars(lease.price_microdollars_per_second * lease.count * 3600 * 1000)}${simulated}` : ""],
     ["Altogether", dollars(kernel.spent_nanodollars) + (kernel.budget_nanodollars == null ? "" : ` of ${dollars(kernel.budget_nanodollars)}`)
-      + (kernel.spent_simulated_nanodollars === 0 ? "" : kernel.spent_simulated_nanodollars === kernel.spent_nanodollars ? " simulated" : `, ${dollars(kernel.spent_simulated_nanodollars)} of it simulated`)],
-    ["Saved by releasing", kernel.saved_nanodollars > 0 ? dollars(kernel.saved_nanodollars) : ""],
+      + partly(kernel.spent_simulated_nanodollars, kernel.spent_nanodollars)],
+    ["Saved by releasing", kernel.saved_nanodollars > 0 ? `${dollars(kernel.saved_nanodollars)}${partly(kernel.saved_simulated_nanodollars, kernel.saved_nanodollars)}` : ""],
     ["Released", released],
     ["Its processes", usage ? `${usage.processes} · CPU ${Math.round(usage.cpu_percent)} % · ${bytes(usage.memory_bytes)}` : ""],
     ["Its GPU memory", usage?.own_memory_bytes == null ? "" : bytes(usage.own_memory_bytes)],
@@ -193,6 +193,8 @@ function drawKernel(card, kernel) {
   const nothing = !lease && kernel.state !== "queued";
   if (part(card, "release").disabled !== nothing) part(card, "release").disabled = nothing;
 }
+
+const partly = (simulated, all) => simulated === 0 ? "" : simulated === all ? " simulated" : `, ${dollars(simulated)} of it simulated`;
 
 const kernelOf = (id) => told.mine?.kernels.find((kernel) => kernel.id === id);
 

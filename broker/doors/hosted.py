@@ -28,13 +28,14 @@ from ...wire.front.onlookers import Onlookers
 from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
-from ...wire.models import Bill, KernelView
+from ...wire.models import Bill, By, KernelView
 from ...wire.panel.panel import KEEP_S, Wish
 from ...wire.replay import GapInStream
 from ...wire.resumable import ResumableLink
 from ...wire.usage import KernelUsage
 from ..api.documents import gpu_documents
 from ..core.events import ClientLinkClosed, ClientLinkOpened, ClientSaid, KernelDeleted
+from ..ledger.bill import BillRequest
 from ..links.link import CLOSE_RESUME
 from .front_end import FrontEnd
 from .inner_link import InnerLink
@@ -480,6 +481,6 @@ class HostedKernel:
     def gpus(self) -> list[dict[str, Any]]:
         return [gpu for agent in self._broker.fleet.agents.values() for gpu in gpu_documents(self._broker, agent)]
 
-    async def bill(self, *, everything: bool) -> Bill:
-        bill = await self._broker.bill(since=None, user=self.user)
-        return bill if everything else bill.of_kernels([self.kernel_id])
+    async def bill(self, *, everything: bool, by: By) -> Bill:
+        kernels = None if everything else frozenset({self.kernel_id})
+        return await self._broker.bill(BillRequest(user=self.user, kernels=kernels, by=by))

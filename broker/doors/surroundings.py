@@ -10,7 +10,7 @@ from ...wire import link
 from ...wire.errors import UsageError
 from ...wire.gpu_spec import GpuSpec
 from ...wire.ids import new_id
-from ...wire.models import Bill, KernelView
+from ...wire.models import Bill, By, KernelView
 
 if TYPE_CHECKING:
     from .hosted import HostedKernel
@@ -39,8 +39,8 @@ class HostedSurroundings:
     async def gpus(self) -> tuple[list[dict[str, Any]], None]:
         return self._hosted.gpus(), None
 
-    async def bill(self, *, everything: bool) -> Bill:
-        return await self._hosted.bill(everything=everything)
+    async def bill(self, *, everything: bool, by: By) -> Bill:
+        return await self._hosted.bill(everything=everything, by=by)
 
     async def monitor(self) -> Mapping[str, Any]:
         return self._hosted.monitor()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, case, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy import delete as sql_delete
 
 from ...wire.models import KernelState
+from ...wire.money import cost_nanodollars
 from ..core import instructions as do
 from ..core.clock import WallMs
 from ..core.meter import Durations, capped
-from ..core.records import DrainRecord, KernelRecord, LeaseRecord
+from ..core.records import DrainRecord, KernelRecord, KernelsSavings, LeaseRecord
 from .tables import drains, kernels, lease_events, leases
 
 CHECKPOINT_MS = 60_000  # a bill clipped inside a lease is exact at checkpoints and interpolated between them
@@ -29,6 +32,8 @@ def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
             _close(connection, instruction)
         case do.AdjustLease():
             _adjust(connection, instruction)
+        case do.CountGap(lease_id, ms):
+            connection.execute(update(leases).where(leases.c.id == lease_id).values(gap_ms=ms))
         case do.SaveKernel(kernel):
             _save_kernel(connection, kernel)
         case do.ForgetKernel(kernel_id):
@@ -60,6 +65,8 @@ def _open(connection: Connection, lease: LeaseRecord) -> None:
         "renewed_at": lease.opened_at,
         "closed_at": None,
         "confirmed": False,
+        "notebook": lease.notebook,
+        "gap_ms": 0,
         **_columns(lease.durations),
     }
     connection.execute(insert(leases).values(row))
@@ -127,9 +134,9 @@ def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:
         "agent_id": kernel.agent_id,
         "agent_name": kernel.agent_name,
         "keepable": kernel.keepable,
-        "saved_nanodollars": kernel.saved_nanodollars,
         "notice": kernel.notice,
         "budget_nanodollars": kernel.budget_nanodollars,
+        "notebook": kernel.notebook,
     }
     changed = connection.execute(update(kernels).where(kernels.c.id == kernel.id).values(values))
     if not changed.rowcount:
@@ -162,16 +169,49 @@ def unconfirmed_leases(connection: Connection, now: WallMs) -> list[LeaseRecord]
 
 
 def spent_by_kernel(connection: Connection) -> dict[str, tuple[int, int]]:
-    """For each kernel that is known, what its closed leases cost, and the simulated part of that; nano-dollars."""
-    ran_ms = leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms
-    cost = leases.c.price_microdollars_per_second * leases.c.count * ran_ms
-    simulated = case((leases.c.simulated, cost), else_=0)
+    """For each kernel that is known, what its closed leases cost, and the simulated part of that; nano-dollars.
+
+    Milliseconds are summed up by price and multiplied here: a database's integers could overflow, and SQLite would go
+    on with floats.
+    """
+    ran_ms = func.sum(leases.c.starting_ms + leases.c.busy_ms + leases.c.idle_ms)
+    price = (leases.c.price_microdollars_per_second, leases.c.count, leases.c.simulated)
     query = (
-        select(leases.c.kernel_id, func.sum(cost), func.sum(simulated))
+        select(leases.c.kernel_id, *price, ran_ms)
         .where(leases.c.closed_at.is_not(None), leases.c.kernel_id.in_(select(kernels.c.id)))
-        .group_by(leases.c.kernel_id)
+        .group_by(leases.c.kernel_id, *price)
     )
-    return {kernel_id: (int(spent), int(part)) for kernel_id, spent, part in connection.execute(query)}
+    spent: dict[str, tuple[int, int]] = {}
+    for kernel_id, microdollars_per_second, count, simulated, ms in connection.execute(query):
+        cost = cost_nanodollars(microdollars_per_second, count, int(ms))
+        before, part = spent.get(kernel_id, (0, 0))
+        spent[kernel_id] = (before + cost, part + (cost if simulated else 0))
+    return spent
+
+
+def savings_by_kernel(connection: Connection) -> dict[str, KernelsSavings]:
+    """For each kernel that is known and has had a lease: its gaps, and when the one it is in began."""
+    opened = (
+        select(leases, lease_events.c.seq)
+        .join(lease_events, (lease_events.c.lease_id == leases.c.id) & (lease_events.c.kind == "opened"))
+        .where(leases.c.kernel_id.in_(select(kernels.c.id)))
+        .order_by(lease_events.c.seq)  # wall time may have jumped
+    )
+    rows: dict[str, list[RowMapping]] = defaultdict(list)
+    for row in connection.execute(opened).mappings():
+        rows[row["kernel_id"]].append(row)
+    return {kernel_id: _savings(found) for kernel_id, found in rows.items()}
+
+
+def _savings(rows: Sequence[RowMapping]) -> KernelsSavings:
+    """Of one kernel's leases, in order."""
+    *earlier, last = rows
+    saved = {True: 0, False: 0}
+    for row in earlier:
+        saved[row["simulated"]] += row["price_microdollars_per_second"] * row["count"] * row["gap_ms"]
+    is_open = last["closed_at"] is None
+    closed_at = WallMs(max(last["opened_at"], 0 if is_open else last["closed_at"]))
+    return KernelsSavings(saved[True] + saved[False], saved[True], None if is_open else lease_of(last), closed_at)
 
 
 def lease_of(row: RowMapping) -> LeaseRecord:
@@ -188,6 +228,7 @@ def lease_of(row: RowMapping) -> LeaseRecord:
         price_microdollars_per_second=row["price_microdollars_per_second"],
         opened_at=WallMs(row["opened_at"]),
         durations=durations_of(row),
+        notebook=row["notebook"],
     )
 
 

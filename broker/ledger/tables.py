@@ -38,6 +38,9 @@ leases = Table(
     Column("starting_ms", BigInteger, nullable=False),
     Column("busy_ms", BigInteger, nullable=False),
     Column("idle_ms", BigInteger, nullable=False),
+    Column("notebook", Text, nullable=False),  # the path its kernel had when it was opened; empty: nobody had said
+    Column("gap_ms", BigInteger, nullable=False),  # from its end to its kernel's next lease; 0 while there is none
+    Index("ix_leases_opened_at", "opened_at"),
     Index("ix_leases_closed_at", "closed_at"),
     Index("ix_leases_user", "user"),
     Index("ix_leases_kernel_id", "kernel_id"),
@@ -72,9 +75,9 @@ kernels = Table(
     Column("agent_id", String(256), nullable=True),
     Column("agent_name", String(256), nullable=False),
     Column("keepable", Boolean, nullable=False),
-    Column("saved_nanodollars", BigInteger, nullable=False),
     Column("notice", Text, nullable=False),
     Column("budget_nanodollars", BigInteger, nullable=True),  # null: no limit; what was spent follows from the leases
+    Column("notebook", Text, nullable=False),
 )
 
 # Agents that are to take no new leases, until an admin undoes it.

@@ -62,7 +62,7 @@ class GpuMagics:
         if text := answer.get("text"):
             print(text, end="" if text.endswith("\n") else "\n")
         data = answer.get("data")
-        return Shown(data) if data else None
+        return Shown(data, answer.get("metadata") or {}) if data else None
 
     @no_var_expand
     def gpu_cell(self, line: str, cell: str) -> None:
@@ -161,14 +161,15 @@ def check_line(line: str) -> None:
 class Shown:
     """A command's answer, shown where a cell's result is."""
 
-    def __init__(self, data: Mapping[str, str]) -> None:
+    def __init__(self, data: Mapping[str, str], metadata: Mapping[str, Any]) -> None:
         self._data = dict(data)
+        self._metadata = dict(metadata)
 
     def __repr__(self) -> str:
         return self._data.get("text/plain", "")
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return self._data
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        return self._data, self._metadata
 
 
 def _as_error(answer: Mapping[str, Any]) -> Exception:

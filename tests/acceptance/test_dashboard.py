@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("playwright", reason="the broker's page needs the package playwright")
 
+from perijove.wire.money import format_dollars
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from .jupyterlab.conftest import CHROMIUM, FLAGS
@@ -78,6 +79,10 @@ def test_a_kernel_is_watched_limited_and_released(
         page.screenshot(path=str(Path(pictures) / "broker-page.png"))
         own_notebook.interrupt()
         own_notebook.finish(running)
+
+    amounts = [0, 1, 99_999, 150_000, 250_000, 3_891_000, 9_999_950_000, 10_005_000_000, 12_345_678_901_234]
+    said = page.evaluate("async (amounts) => amounts.map((await import('/dashboard/figures.js')).dollars)", amounts)
+    assert said == [format_dollars(amount) for amount in amounts], "the page rounds as everything else does"
 
     kernel.get_by_role("button", name="Budget…").click()
     page.get_by_label("Dollars").fill("much")

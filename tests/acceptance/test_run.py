@@ -111,6 +111,14 @@ def test_a_notebook_runs_and_its_cost_is_the_bills(perijove_env: dict[str, str],
     assert facts["seconds"] == {state: leases[0][f"{state}_ms"] / 1000 for state in ("starting", "busy", "idle")}
     assert facts["seconds"]["busy"] >= 0.5
     assert leases[0]["closed_at"] is not None
+    receipt = json.loads(perijove({}, "bill", str(tmp_path / "done.ipynb"), "--json"))  # without any broker
+    assert receipt["simulated_nanodollars"] == facts["simulated_nanodollars"] == leases[0]["cost_nanodollars"]
+    assert receipt["leases"] == [
+        {name: value for name, value in lease.items() if name not in ("kernel", "user")} for lease in leases
+    ]
+    by_notebook = json.loads(perijove(perijove_env, "bill", "--by", "notebook", "--json"))["groups"]
+    (group,) = [group for group in by_notebook if group["key"] == str(notebook)]
+    assert group["simulated_nanodollars"] == leases[0]["cost_nanodollars"]
     assert facts["started_at"] < facts["finished_at"]
     assert f"{tmp_path / 'done.ipynb'} · H100 (simulated) on " in done.stdout
     assert done.stdout.rstrip().endswith("simulated")

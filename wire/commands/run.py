@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import PerijoveError, UsageError
+from ..errors import BrokerError, PerijoveError, UsageError
 from ..front.answers import CommandAnswer
 from ..gpu_spec import parse_gpu_spec
 from ..link import MOST_KEEP_S
 from ..states import KernelState
+from .bill import BillReport, read_bill_options
 from .budget import budget_text, left_text, read_amount
 from .cells import command_text
 from .describing import describe_gpus, release_text
 from .status import HEADINGS, status_row, told_of
 from .surroundings import CommandedKernel, Surroundings
-from .tables import Table, bill_table, gpu_table
+from .tables import Table, gpu_table
 
 NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
 %gpu list            the GPUs there are, free and busy, and their prices
@@ -27,7 +28,8 @@ NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
 %gpu monitor         what it does and costs, live: a panel with charts and buttons
 %gpu interrupt       interrupt what runs over there
 %gpu restart         a new process over there; its variables are gone
-%gpu bill            what this notebook has cost
+%gpu bill            what this notebook has cost, day by day too; `--by gpu` (kernel, notebook, user, day) breaks it
+                     down, `--embed` keeps a receipt in the notebook, `--all` is everything of yours
 %gpu budget 5.00     what the kernel used last may cost altogether; `none` for no limit, nothing to see what is left
 %gpu get NAME…       bring the full values of variables here
 %gpu put NAME…       send variables there
@@ -41,7 +43,8 @@ KERNEL_HELP = """%gpu                 what this kernel does
 %gpu keep 10         do not release it by itself for so many minutes more
 %gpu monitor         what it does and costs, live: a panel with charts and buttons
 %gpu restart         a new process; all variables are gone. `%gpu restart SPEC`: on another GPU
-%gpu bill            what this kernel has cost; `%gpu bill --all` everything of yours
+%gpu bill            what this kernel has cost, day by day too; `--by gpu` (kernel, notebook, user, day) breaks it
+                     down, `--embed` keeps a receipt in the notebook, `--all` is everything of yours
 %gpu budget 5.00     what this kernel may cost altogether; `none` for no limit, nothing to see what is left
 %gpu help            this text
 Cells attach the GPU by themselves; cells of only such lines need none.
@@ -61,7 +64,7 @@ class Outcome:
     @property
     def answer(self) -> CommandAnswer:
         if self.table is not None:
-            return CommandAnswer(self.text, self.table._repr_mimebundle_())
+            return CommandAnswer(self.text, self.table.bundle(), self.table.metadata)
         return CommandAnswer(self.text, self.bundle)
 
 
@@ -155,9 +158,11 @@ async def _restart(here: Surroundings, arguments: list[str]) -> Outcome:
 
 
 async def _bill(here: Surroundings, arguments: list[str]) -> Outcome:
-    if arguments not in ([], ["--all"]):
-        raise UsageError("%gpu bill shows this notebook's bill, %gpu bill --all everything of yours")
-    return Outcome(table=bill_table(await here.bill(everything=bool(arguments))))
+    options = read_bill_options(arguments)
+    bill = await here.bill(everything=options.everything, by=options.by or "day")
+    if options.by is not None and bill.by is None:
+        raise BrokerError("this broker is too old to break a bill down; upgrade it, or leave --by out")
+    return Outcome(table=BillReport(bill, options))
 
 
 async def _budget(here: Surroundings, arguments: list[str]) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..gpu_spec import GpuSpec
-from ..models import Bill, KernelView
+from ..models import Bill, By, KernelView
 
 
 class CommandedKernel(Protocol):
@@ -54,8 +54,8 @@ class Surroundings(Protocol):
     async def gpus(self) -> tuple[list[dict[str, Any]], str | None]:
         """The broker's GPUs (``/api/gpus``), and its address; None inside the broker, which knows many or none."""
 
-    async def bill(self, *, everything: bool) -> Bill:
-        """Of this notebook, or of all that is the user's."""
+    async def bill(self, *, everything: bool, by: By) -> Bill:
+        """Of this notebook, or of all that is the user's; a broker before protocol 1.4 gives no groups."""
 
     async def monitor(self) -> Mapping[str, Any] | None:
         """Have the panel of the kernel used last ready; the MIME bundle that shows it, or None: it is shown already."""

@@ -1,16 +1,18 @@
-"""``%gpu list`` and ``%gpu bill`` as tables: text for terminals and programs, HTML for notebooks."""
+"""``%gpu list`` and bills as tables: text for terminals and programs, HTML for notebooks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..html_text import html_text
 from ..models import Bill
-from ..money import cost_nanodollars, format_dollars
+from ..money import amount_text, cost_nanodollars, format_dollars
 
 SECONDS_PER_HOUR_MS = 3_600_000
 MOST_TROUBLES = 5
+NOT_KNOWN = "(not known)"
 
 
 class Table:
@@ -18,6 +20,8 @@ class Table:
 
     ``panel``: the MIME bundle of a widget that shows more, and is shown instead where there are widgets.
     """
+
+    metadata: Mapping[str, Any] = MappingProxyType({})  # of the output that shows it
 
     def __init__(self, headings: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
         self.headings = list(headings)
@@ -35,8 +39,12 @@ class Table:
         ]
         return "\n".join([*text, *([self.note] if self.note else [])])
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def bundle(self) -> dict[str, Any]:
+        """By MIME type, for whoever shows it."""
         return {**(self.panel or {}), "text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.bundle(), dict(self.metadata)
 
     def _repr_html_(self) -> str:
         note = "".join(f"<div>{html_text(line)}</div>" for line in self.note.splitlines())
@@ -95,19 +103,57 @@ def bill_table(bill: Bill) -> Table:
             line.opened_at[:19].replace("T", " "),
             (f"{line.count} × " if line.count > 1 else "") + line.gpu + (" (simulated)" if line.simulated else ""),
             line.agent,
-            _seconds(line.starting_ms),
-            _seconds(line.busy_ms),
-            _seconds(line.idle_ms),
-            format_dollars(line.cost_nanodollars) + (" simulated" if line.simulated else ""),
+            duration_text(line.starting_ms),
+            duration_text(line.busy_ms),
+            duration_text(line.idle_ms),
+            amount_text(line.cost_nanodollars, simulated=line.simulated),
             "open" if line.closed_at is None else "",
         ]
         for line in bill.leases
     ]
-    note = f"total {format_dollars(bill.total_nanodollars)}"
+    headings = ["from (UTC)", "GPU", "agent", "starting", "busy", "idle", "cost", ""]
+    return Table(headings, rows, total_text(bill))
+
+
+def groups_table(bill: Bill) -> Table:
+    """One row for each group of a bill that is broken down; who it is of where several users are in it."""
+    shows_user = bill.by != "user" and len({group.user for group in bill.groups}) > 1
+    rows = [
+        [
+            group.key or NOT_KNOWN,
+            *([group.user or ""] if shows_user else []),
+            *(duration_text(ms) for ms in (group.starting_ms, group.busy_ms, group.idle_ms)),
+            money_text(group.cost_nanodollars, group.simulated_nanodollars),
+            money_text(group.saved_nanodollars, group.saved_simulated_nanodollars),
+        ]
+        for group in bill.groups
+    ]
+    name = {"day": "day (UTC)", "gpu": "GPU"}.get(bill.by or "", bill.by or "")
+    headings = [name, *(["user"] if shows_user else []), "starting", "busy", "idle", "cost", "saved"]
+    return Table(headings, rows, total_text(bill))
+
+
+def money_text(real: int, simulated: int) -> str:
+    """``$0.0022``, ``$0.0022 simulated``, or both, one after the other and never together."""
+    amounts = [amount_text(real, simulated=False)] if real or not simulated else []
+    return " and ".join([*amounts, *([amount_text(simulated, simulated=True)] if simulated else [])])
+
+
+def total_text(bill: Bill) -> str:
+    """``total $0.0022 · simulated $0.0022, not in the total · releasing saved $0.0100``."""
+    parts = [f"total {format_dollars(bill.total_nanodollars)}"]
     if bill.simulated_nanodollars or any(line.simulated for line in bill.leases):
-        note += f" · simulated {format_dollars(bill.simulated_nanodollars)}, not in the total"
-    return Table(["from (UTC)", "GPU", "agent", "starting", "busy", "idle", "cost", ""], rows, note)
+        parts.append(f"simulated {format_dollars(bill.simulated_nanodollars)}, not in the total")
+    if bill.saved_nanodollars or bill.saved_simulated_nanodollars:
+        parts.append(f"releasing saved {money_text(bill.saved_nanodollars, bill.saved_simulated_nanodollars)}")
+    return " · ".join(parts)
 
 
-def _seconds(duration_ms: int) -> str:
+def duration_text(duration_ms: int) -> str:
+    """``0.4 s``, ``22m 07s``, ``2h 32m``."""
+    seconds = duration_ms // 1000
+    if seconds >= 3600:
+        return f"{seconds // 3600}h {seconds % 3600 // 60:02}m"
+    if seconds >= 60:
+        return f"{seconds // 60}m {seconds % 60:02}s"
     return f"{duration_ms / 1000:.1f} s"

@@ -644,4 +644,7 @@ def _command_reply(answers: Sequence[CommandAnswer], error: BaseException | None
         code = error.code if isinstance(error, PerijoveError) else ""
         return {"status": "error", "ename": type(error).__name__, "evalue": str(error), "code": code}
     data = dict(answers[-1].data) if answers and answers[-1].data else None
-    return {"status": "ok", "text": "".join(answer.text for answer in answers), "data": data}
+    reply = {"status": "ok", "text": "".join(answer.text for answer in answers), "data": data}
+    if data is not None and answers[-1].metadata:
+        reply["metadata"] = dict(answers[-1].metadata)
+    return reply

@@ -29,6 +29,20 @@ def test_alone_they_need_no_gpu(fresh: FrontEnd):
     assert fresh.run("1").reply["content"]["execution_count"] == 4
 
 
+@pytest.mark.parametrize("place", ["{}", "before = 1\n{}"])
+def test_a_receipt_is_an_output_that_front_ends_save(gpu_kernel: FrontEnd, place: str):
+    assert gpu_kernel.run("1").ok
+    cell = gpu_kernel.run(place.format("%gpu bill --embed"))
+    (output,) = cell.of("execute_result")
+    receipt = output["content"]["metadata"]["perijove"]
+    assert receipt["role"] == "receipt"
+    assert receipt["simulated_nanodollars"] > 0 == receipt["total_nanodollars"]
+    assert receipt["leases"][0]["simulated"] is True
+    assert "<svg" in output["content"]["data"]["text/html"]
+    assert "cost by day" in output["content"]["data"]["text/plain"]
+    assert gpu_kernel.run("%gpu bill").of("execute_result")[0]["content"]["metadata"] == {}
+
+
 def test_attach_release_restart(fresh: FrontEnd):
     attached = fresh.run("%gpu attach")
     assert attached.stdout.startswith("H100 (simulated) attached in ")

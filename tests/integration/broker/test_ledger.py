@@ -20,8 +20,10 @@ from perijove.broker.core.meter import Durations
 from perijove.broker.core.records import KernelRecord, LeaseRecord
 from perijove.broker.errors import LedgerError
 from perijove.broker.ledger import audit, books, database
-from perijove.broker.ledger.bill import LiveLease, build_bill
+from perijove.broker.ledger.bill import BillRequest, LiveLease, Present, build_bill
+from perijove.broker.ledger.course import Period
 from perijove.broker.ledger.ledger import Ledger
+from perijove.broker.ledger.spending import spending_by_user
 from perijove.broker.ledger.tables import metadata
 from perijove.wire.models import Bill, KernelState
 from sqlalchemy import inspect, text
@@ -53,11 +55,9 @@ def lease(lease_id: str, *, at: int = T0, user: str = "ada", simulated: bool = F
     )
 
 
-async def bill(
-    ledger: Ledger, *live: LiveLease, since: int | None = None, user: str | None = None, now: int = 0
-) -> Bill:
-    moment = None if since is None else WallMs(since)
-    return await ledger.call(lambda connection: build_bill(connection, live, now=T0, since=moment, user=user))
+async def bill(ledger: Ledger, *live: LiveLease, since: int | None = None, user: str | None = None) -> Bill:
+    period = Period(None if since is None else WallMs(since))
+    return await ledger.call(lambda connection: build_bill(connection, Present(T0, live), BillRequest(period, user)))
 
 
 def close(ledger: Ledger, lease_id: str, durations: Durations, at: int, *, confirmed: bool = True) -> None:
@@ -258,8 +258,13 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(
-        "DROP TABLE drains; DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id;"
-        "ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
+        "DROP TABLE drains; DROP TABLE audit; DROP TABLE sessions;"
+        "DROP INDEX ix_leases_kernel_id; DROP INDEX ix_leases_opened_at;"
+        "ALTER TABLE leases DROP COLUMN notebook; ALTER TABLE leases DROP COLUMN gap_ms;"
+        "ALTER TABLE kernels DROP COLUMN budget_nanodollars; ALTER TABLE kernels DROP COLUMN notebook;"
+        "ALTER TABLE kernels DROP COLUMN notice;"
+        "ALTER TABLE kernels ADD COLUMN saved_nanodollars BIGINT NOT NULL DEFAULT 0;"
+        "ALTER TABLE kernels ADD COLUMN notice TEXT NOT NULL DEFAULT '';"
         "UPDATE alembic_version SET version_num = '0001';"
         "INSERT INTO kernels VALUES ('k', 'ada', 'perijove', 'H100', 'detached', 1, NULL, NULL, NULL, '', 1, 0, '');"
     )
@@ -270,3 +275,60 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         assert kernel.budget_nanodollars is None
         assert compare_metadata(MigrationContext.configure(upgraded), metadata) == []
     engine.dispose()
+
+
+def test_gaps_between_older_leases_follow_from_when_they_were_open(tmp_path: Path) -> None:
+    engine = database.open_database(database.default_url(tmp_path))
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    times = {"first": (T0, T0 + 1_000), "second": (T0 + 61_000, T0 + 62_000), "last": (T0 + 62_000, T0 + 63_000)}
+    with engine.begin() as connection:
+        for name, (opened_at, closed_at) in times.items():
+            books.apply(connection, do.OpenLease(replace(lease(name, at=opened_at), kernel_id="k1")))
+            books.apply(connection, do.CloseLease(name, Durations(0, 1_000, 0), WallMs(closed_at), True))
+        books.apply(connection, do.OpenLease(lease("of another", at=T0 + 2_000)))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+        database.migrate(connection)
+        found = {row.id: row.gap_ms for row in connection.execute(text("SELECT id, gap_ms FROM leases"))}
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    assert found == {"first": 60_000, "second": 0, "last": 0, "of another": 0}
+
+
+async def test_spending_is_the_bill_by_user_also_where_sums_would_overflow(ledger: Ledger) -> None:
+    month = T0 + 100_000
+    price = 3_000_000_000_000_017
+    for number in range(6):
+        record = replace(
+            lease(f"lease-{number}", at=T0 + number * 40_000, user=("ada", "bob")[number % 2], simulated=number == 3),
+            price_microdollars_per_second=price,
+        )
+        ledger.put(do.OpenLease(record))
+        if number < 5:
+            close(ledger, record.id, Durations(1, 29_998, 1), record.opened_at + 30_000)
+    present = Present(WallMs(T0 + 300_000), [LiveLease(record, Durations(0, 77, 0))])
+    spending = await ledger.call(lambda connection: spending_by_user(connection, present, WallMs(month)))
+    request = BillRequest(Period(WallMs(month)), by="user")
+    whole = await ledger.call(lambda connection: build_bill(connection, present, request))
+    assert {user: (spent.real, spent.simulated) for user, spent in spending.items()} == {
+        group.key: (group.cost_nanodollars, group.simulated_nanodollars) for group in whole.groups
+    }
+    assert whole.groups[0].cost_nanodollars > 2**63
+    assert set(spending) == {"ada", "bob"}
+
+
+async def test_a_kernels_gaps_are_known_after_a_restart(ledger: Ledger) -> None:
+    ledger.put(do.SaveKernel(KernelRecord("k1", "ada", "perijove", "H100", KernelState.SUSPENDED, T0)))
+    for name, at, simulated in (("one", T0, True), ("two", T0 - 5_000, False)):  # the clock was set back
+        ledger.put(do.OpenLease(replace(lease(name, at=at, simulated=simulated), kernel_id="k1")))
+        close(ledger, name, Durations(0, 10, 0), at + 10)
+        if name == "one":
+            ledger.put(do.CountGap(name, 7_000))
+    savings = (await ledger.call(books.savings_by_kernel))["k1"]
+    assert (savings.saved, savings.saved_simulated) == (7_000 * 1097, 7_000 * 1097)
+    assert savings.last is not None
+    assert (savings.last.id, savings.closed_at) == ("two", T0 - 4_990)
+    ledger.put(do.OpenLease(replace(lease("three"), kernel_id="k1")))
+    assert (await ledger.call(books.savings_by_kernel))["k1"].last is None

@@ -13,7 +13,7 @@ from perijove.cli.run import output_path, own_spec, summary
 from perijove.cli.run_progress import cost_text, kernel_text
 from perijove.cli.run_watch import cost_metadata
 from perijove.wire.errors import UsageError
-from perijove.wire.models import BillLine, GrantedGpus, KernelState, KernelView
+from perijove.wire.models import Bill, BillLine, GrantedGpus, KernelState, KernelView
 
 
 def line(number: int, *, simulated: bool = False, gpu: str = "H100", count: int = 1, busy_ms: int = 1000) -> BillLine:
@@ -35,6 +35,11 @@ def line(number: int, *, simulated: bool = False, gpu: str = "H100", count: int 
     )
 
 
+def bill(*lines: BillLine) -> Bill:
+    whole = Bill(total_nanodollars=0, simulated_nanodollars=0, leases=list(lines))
+    return whole.of_kernels(["kernel-1"])
+
+
 def view(state: KernelState, **more: Any) -> KernelView:
     return KernelView(id="kernel-1", name="perijove-run-1", state=state, gpu_spec="H100", **more)
 
@@ -50,7 +55,7 @@ def granted(*, simulated: bool = False, count: int = 1) -> GrantedGpus:
 
 
 def test_the_cost_of_a_run_is_the_sum_of_its_leases():
-    cost = cost_metadata([line(1), line(2, busy_ms=2000)])
+    cost = cost_metadata(bill(line(1), line(2, busy_ms=2000)))
     assert cost["cost_nanodollars"] == 1_100_000 + 2_100_000
     assert cost["currency"] == "USD"
     assert cost["simulated"] is False
@@ -61,25 +66,25 @@ def test_the_cost_of_a_run_is_the_sum_of_its_leases():
 
 
 def test_simulated_dollars_are_said_to_be_simulated():
-    cost = cost_metadata([line(1, simulated=True)])
+    cost = cost_metadata(bill(line(1, simulated=True)))
     assert cost["simulated"] is True
     assert cost["cost_nanodollars"] == 1_100_000
 
 
 def test_simulated_dollars_are_never_in_a_sum_of_real_ones():
-    cost = cost_metadata([line(1, simulated=True), line(2, gpu="A100", count=2)])
+    cost = cost_metadata(bill(line(1, simulated=True), line(2, gpu="A100", count=2)))
     assert cost["simulated"] is False
     assert cost["cost_nanodollars"] == 2_200_000
     assert cost["gpu"] == "H100, A100:2"
 
 
 def test_a_run_without_a_gpu_costs_nothing():
-    cost = cost_metadata([])
+    cost = cost_metadata(bill())
     assert (cost["cost_nanodollars"], cost["simulated"], cost["gpu"], cost["leases"]) == (0, False, None, [])
 
 
 def test_who_ran_it_stays_out_of_the_notebook():
-    assert "ada" not in str(cost_metadata([line(1)]))
+    assert "ada" not in str(cost_metadata(bill(line(1))))
 
 
 # what it says ---------------------------------------------------------------------------------------------------------
@@ -109,9 +114,9 @@ def test_the_cost_so_far():
 
 
 def test_the_summary():
-    ending = Ending(Status.OK, cost_metadata([line(1, simulated=True)]))
+    ending = Ending(Status.OK, cost_metadata(bill(line(1, simulated=True))))
     assert summary(ending) == "H100 (simulated) on host-a · starting 0.0 s, busy 1.0 s, idle 0.1 s · $0.0011 simulated"
-    assert summary(Ending(Status.OK, cost_metadata([]))) == "no GPU was used"
+    assert summary(Ending(Status.OK, cost_metadata(bill()))) == "no GPU was used"
 
 
 # where it goes --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from perijove.wire.commands.run import COMMANDS, Outcome, run_command
 from perijove.wire.errors import BrokerUnreachable, InvalidGpuSpec, UsageError
 from perijove.wire.gpu_spec import GpuSpec
-from perijove.wire.models import Bill, GrantedGpus, KernelState, KernelView, LeaseView
+from perijove.wire.models import Bill, By, GrantedGpus, KernelState, KernelView, LeaseView
 
 
 class PlayedKernel:
@@ -70,9 +70,9 @@ class Played:
             raise BrokerUnreachable("nobody answers")
         return [], self.broker
 
-    async def bill(self, *, everything: bool) -> Bill:
-        self.said.append(("bill", everything))
-        return Bill(total_nanodollars=0, simulated_nanodollars=0, leases=[])
+    async def bill(self, *, everything: bool, by: By) -> Bill:
+        self.said.append(("bill", everything, by))
+        return Bill(total_nanodollars=0, simulated_nanodollars=0, leases=[], by=by)
 
     async def monitor(self) -> dict[str, Any]:
         self.said.append("monitor")
@@ -212,7 +212,7 @@ def test_a_bill_is_of_this_notebook_or_of_everything() -> None:
     here = gpu_kernel()
     run("bill", here)
     run("bill --all", here)
-    assert here.said == [("bill", False), ("bill", True)]
+    assert here.said == [("bill", False, "day"), ("bill", True, "day")]
 
 
 def test_a_budget_is_set_removed_and_shown() -> None:

@@ -42,7 +42,8 @@ def test_models_and_options_behind_the_cell_magic(shell: InteractiveShell) -> No
         ("%gpu rel", ["%gpu release"]),
         ("x = 1\n%gpu rel", ["x = 1\n%gpu release"]),
         ("%gpu attach T", ["%gpu attach T4"]),
-        ("%gpu bill ", ["%gpu bill --all"]),
+        ("%gpu bill --a", ["%gpu bill --all"]),
+        ("%gpu bill --by us", ["%gpu bill --by user"]),
     ],
 )
 def test_what_was_begun(shell: InteractiveShell, typed: str, completed: list[str]) -> None:
