@@ -18,7 +18,10 @@ COLOURS: dict[Phase, str] = {
     "busy": "var(--jp-brand-color1, var(--vscode-charts-blue, #2f7fd6))",
     "idle": "var(--jp-brand-color1, var(--vscode-charts-blue, #2f7fd6))",
 }
-_TABLE = "width: 100%; max-width: 420px; margin: 0.4em 0; border: none; font-variant-numeric: tabular-nums"
+_TABLE = (
+    "table-layout: auto; width: 100%; max-width: 420px; margin: 0.4em 0; border: none; "  # JupyterLab's is fixed
+    "font-variant-numeric: tabular-nums"
+)
 _ROW = "background: none"
 _CELL = "border: none; padding: 1px 6px 1px 0; text-align: left; white-space: nowrap; vertical-align: middle"
 

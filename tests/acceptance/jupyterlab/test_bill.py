@@ -27,12 +27,15 @@ async def test_the_bill_is_drawn_in_both_themes_and_its_receipt_saved(lab: Lab, 
     box = await picture.bounding_box()
     assert box is not None
     assert box["width"] >= 60
+    day = cell.locator("td", has_text="20").last.locator("xpath=../td[1]")
+    assert await day.evaluate("cell => cell.scrollWidth <= cell.clientWidth"), "the day is to be read in full"
     inks = set()
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         await lab.command("apputils:change-theme", theme=theme)
         await lab.page.wait_for_function(
             "dark => document.body.dataset.jpThemeLight === String(!dark)", arg=theme.endswith("Dark")
         )
+        await lab.page.locator("#jupyterlab-splash").wait_for(state="detached")
         inks.add(await picture.locator("rect").nth(1).evaluate("element => getComputedStyle(element).fill"))
         if pictures := os.environ.get("PERIJOVE_PICTURES_OF_BILLS"):
             await lab.page.screenshot(path=str(Path(pictures) / f"bill {theme}.png"))
