@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..models import Bill, By, Receipt
 from ..money import format_dollars
 from .bars import as_text, bars_of
-from .bars_picture import as_svg
+from .bars_picture import as_html
 from .tables import Table, bill_table, groups_table
 
 BYS: tuple[By, ...] = get_args(By)
@@ -77,7 +77,7 @@ class BillReport(Table):
 
     def _repr_html_(self) -> str:
         lines = "".join(Table([], [], line)._repr_html_() for line in self._lines)
-        return super()._repr_html_() + lines + ("" if self._bars is None else as_svg(self._bars))
+        return super()._repr_html_() + lines + ("" if self._bars is None else as_html(self._bars))
 
 
 def budget_lines(bill: Bill) -> list[str]:

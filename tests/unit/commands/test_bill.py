@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perijove.wire.commands.bars import MOST_BARS, SHAPES, Bar, as_text, bars_of, cells
-from perijove.wire.commands.bars_picture import as_svg
+from perijove.wire.commands.bars_picture import as_html
 from perijove.wire.commands.bill import BillOptions, BillReport, read_bill_options
 from perijove.wire.commands.tables import duration_text, groups_table, total_text
 from perijove.wire.errors import UsageError
@@ -182,21 +182,35 @@ def test_where_nothing_was_spent_there_is_nothing_to_draw() -> None:
     assert "svg" not in BillReport(bill(), BillOptions())._repr_html_()
 
 
-def test_the_picture_is_well_formed_names_itself_and_takes_the_colours_around_it() -> None:
+def test_the_picture_is_well_formed_and_its_bars_are_named_and_to_scale() -> None:
     drawn = bars_of(bill(group('</svg><script>"$&', (1, 80_000_000, 20_000_000), (0, 5_000_000, 0)), by="notebook"))
     assert drawn is not None
-    picture = as_svg(drawn)
-    root = ElementTree.fromstring(picture)
-    (svg,) = root
-    assert svg.attrib["role"] == "img"
-    assert "busy $0.0800" in svg.attrib["aria-label"]
-    assert svg.attrib["fill"] == "currentColor"
-    assert not [element for element in root.iter() if element.tag.endswith("script")]
+    picture = as_html(drawn)
+    root = ElementTree.fromstring(picture.replace("&nbsp;", " "))
+    assert not [element for element in root.iter() if element.tag == "script"]
+    real, simulated = [svg for svg in root.iter("svg") if svg.get("role") == "img"]
+    assert "busy $0.0800, idle $0.0200" in real.attrib["aria-label"]
+    assert "simulated" in simulated.attrib["aria-label"]
+    widths = [float(rect.attrib["width"].removesuffix("%")) for rect in real.iter("rect")]
+    assert widths == [0.5, 80.0, 20.0], "what cost anything is to be seen"
     ids = set(re.findall(r'id="([^"]+)"', picture))
     assert ids == set(re.findall(r"url\(#([^)]+)\)", picture))
-    assert as_svg(drawn) == picture, "the same bill is the same picture"
-    for text in root.iter("{http://www.w3.org/2000/svg}text"):
-        assert "$" not in (text.text or ""), "two dollars in one element may be taken for a formula"
+    assert as_html(drawn) == picture, "the same bill is the same picture"
+
+
+@pytest.mark.parametrize("by", ["day", "gpu"])
+def test_without_its_svg_the_picture_is_still_a_table_of_amounts(by: By) -> None:
+    """As JupyterLab shows it of a notebook that it does not trust: tags that it does not know go, their text stays."""
+    drawn = bars_of(bill(group("2026-11-24", (1, 80_000_000, 20_000_000)), by=by))
+    assert drawn is not None
+    root = ElementTree.fromstring(as_html(drawn).replace("&nbsp;", " "))
+    assert not ["".join(svg.itertext()) for svg in root.iter("svg") if "".join(svg.itertext())]
+    assert ["".join(cell.itertext()) for cell in root.iter("td") if "".join(cell.itertext())] == [
+        "2026-11-24",
+        "$0.1000",
+    ]
+    for element in root.iter():
+        assert "$" not in (element.text or "").replace("$", "", element.tag == "span"), "it might start a formula"
 
 
 # the receipt ----------------------------------------------------------------------------------------------------------
