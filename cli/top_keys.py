@@ -134,7 +134,10 @@ def _drain(row: Row | None, document: Document) -> Wish | str:
     if agent is None:
         return "that kernel is on no agent at the moment"
     name, agent_id = agent["name"], agent["id"]
-    if agent.get("drain"):
+    drain = agent.get("drain")
+    if drain and drain["by_agent"]:
+        return f"{name} has asked for that itself, and takes it back itself: kill -USR1 there, or start it anew"
+    if drain:
         return Wish(
             f"have {name} take new work again?",
             f"{name} takes new work again",

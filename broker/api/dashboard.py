@@ -45,8 +45,13 @@ def _file(name: str) -> Response:
 
 @router.get("/api/live", response_class=StreamingResponse)
 async def get_live(broker: TheBroker, identity: AsUser) -> StreamingResponse:
-    """Server-sent events, looked at once a second and sent where they differ: ``fleet`` (agents and GPUs), ``figures``
-    (their usage), ``latency`` (attaches), ``mine`` (kernels and queue: a user's own, an admin's all), ``spending``."""
+    """Server-sent events.
+
+    Once: ``fleet`` (agents and GPUs), ``me`` (whose token this is), ``history`` (what each GPU did in the last five
+    minutes). Then, looked at once a second and sent where they differ: ``agents`` (those that changed, and ids of those
+    that are gone), ``figures`` (what GPUs and hosts do), ``latency`` (the last thousand attaches), ``mine`` (kernels and
+    queue: a user's own, an admin's all), ``spending``. ``fleet`` comes again to who has missed changes.
+    """
     if broker.live.watchers >= MOST_WATCHERS:
         raise HTTPException(503, f"{MOST_WATCHERS} pages watch this broker, which is the most; close one")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

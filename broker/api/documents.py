@@ -87,14 +87,16 @@ def agent_state(broker: Broker, agent: Agent) -> str:
 
 
 def drain_document(broker: Broker, agent: Agent) -> dict[str, Any] | None:
-    """Who asked, when what runs is released, how many leases are still open there, and how many suspended kernels would
-    lose their variables if the agent stopped now; None where nobody has asked."""
+    """Who asked (``by_agent``: no admin, but the agent for itself), when what runs is released, how many leases are
+    still open there, and how many suspended kernels would lose their variables if the agent stopped now; None where
+    nobody has asked."""
     drain = broker.fleet.state.drains.get(agent.id)
     if drain is None:
         return None
     kept = sum(k.agent_id == agent.id and k.state is KernelState.SUSPENDED for k in broker.fleet.living_kernels())
     return {
         "asked_by": drain.asked_by,
+        "by_agent": drain.record is None,
         "asked_at": None if drain.record is None else iso(drain.record.asked_at),
         "release_at": None if drain.record is None or drain.record.release_at is None else iso(drain.record.release_at),
         "leases": _leases_on(broker, agent),

@@ -51,8 +51,8 @@ def agent_said(state: FleetState, agent: Agent, message: FromAgent, now: Now) ->
             _ended(state, agent, message, now)
         case Inventory():
             agent.gpus = {gpu.uuid: gpu for gpu in message.gpus}
-            agent.spares = message.spares
-            draining.agent_asks(state, agent, draining=message.draining)
+            agent.spares, agent.draining = message.spares, message.draining
+            draining.agent_has_said(state, agent)
             state.plan_needed = True
         case _:
             state.closes.append(do.CloseLink(agent.link_id or "", f"a second {message.type!r} on one link"))

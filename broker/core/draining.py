@@ -34,24 +34,25 @@ def drain_asked(state: FleetState, event: DrainAsked, now: Now) -> None:
 
 
 def drain_undone(state: FleetState, agent_id: str) -> None:
-    drain = state.drains.pop(agent_id, None)
-    if drain is None:
+    """What an admin has asked for is over; what the agent itself wants is not."""
+    drain = state.drains.get(agent_id)
+    if drain is None or drain.record is None:
         return
-    if drain.record is not None:
-        state.out.append(do.ForgetDrain(agent_id))
-    state.timers.set(f"{TIMER} {agent_id}", None)
-    _spread(state, agent_id)
+    state.out.append(do.ForgetDrain(agent_id))
+    _end(state, agent_id)
+    if (agent := state.agents.get(agent_id)) is not None:
+        agent_has_said(state, agent)
 
 
-def agent_asks(state: FleetState, agent: Agent, *, draining: bool) -> None:
-    """An agent says whether it wants to be emptied. What an admin has asked for stands beside that, and above it."""
+def agent_has_said(state: FleetState, agent: Agent) -> None:
+    """Whether an agent wants to be emptied. What an admin has asked for stands above that."""
     known = state.drains.get(agent.id)
     if known is not None and known.record is not None:
         return
-    if draining and known is None:
+    if agent.draining and known is None:
         _begin(state, agent.id, Drain(agent.name, "the agent itself"))
-    elif not draining and known is not None:
-        drain_undone(state, agent.id)
+    elif not agent.draining and known is not None:
+        _end(state, agent.id)
 
 
 def enforce(state: FleetState, agent_id: str, now: Now) -> None:
@@ -76,7 +77,7 @@ def forget(state: FleetState, agent_id: str) -> None:
     """The agent is gone for good, and with it what it has asked for itself."""
     drain = state.drains.get(agent_id)
     if drain is not None and drain.record is None:
-        drain_undone(state, agent_id)
+        _end(state, agent_id)
 
 
 def restore(state: FleetState, records: Iterable[DrainRecord], now: Now) -> None:
@@ -93,6 +94,12 @@ def _drain_of(record: DrainRecord, now: Now) -> Drain:
 def _begin(state: FleetState, agent_id: str, drain: Drain) -> None:
     state.drains[agent_id] = drain
     state.timers.set(f"{TIMER} {agent_id}", drain.release_at)
+    _spread(state, agent_id)
+
+
+def _end(state: FleetState, agent_id: str) -> None:
+    del state.drains[agent_id]
+    state.timers.set(f"{TIMER} {agent_id}", None)
     _spread(state, agent_id)
 
 

@@ -32,7 +32,7 @@ def agent_connected(state: FleetState, event: AgentConnected, now: Now, version:
     agent.link_id, agent.lost_at, agent.owner = event.link_id, None, event.owner
     agent.hello(hello)
     state.agents_seen.add(agent.id)
-    draining.agent_asks(state, agent, draining=hello.draining)
+    draining.agent_has_said(state, agent)
     state.timers.set(f"agent {agent.id}", None)
     reports = {report.kernel_id: report for report in hello.kernels}
     mine = [kernel for kernel in state.kernels.values() if kernel.agent_id == agent.id]

@@ -163,11 +163,12 @@ class Agent:
     version: str = ""
     python: str = ""
     isolated: bool = False
+    draining: bool = False  # it wants no new leases, by its own word
     caught_up: bool = False  # what it had kept while it was out of contact has been said
 
     def hello(self, hello: Hello) -> None:
         self.name, self.version, self.python, self.spares = hello.name, hello.version, hello.python, hello.spares
-        self.isolated, self.caught_up = hello.isolated, False
+        self.isolated, self.draining, self.caught_up = hello.isolated, hello.draining, False
         self.gpus = {gpu.uuid: gpu for gpu in hello.gpus}
 
 

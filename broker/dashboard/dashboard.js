@@ -253,7 +253,7 @@ function drawAgent(card, agent, host) {
   say(part(card, "state"), agent.state, `tag ${AGENT_TAGS[agent.state] ?? "bad"}`);
   say(part(card, "why"), aboutDrain(agent));
   const button = part(card, "drain");
-  button.hidden = told.me?.role !== "admin" || agent.drain?.asked_by === "the agent itself";
+  button.hidden = told.me?.role !== "admin" || agent.drain?.by_agent === true;
   say(button, agent.drain ? "Take new work again" : "Drain…");
   facts(part(card, "facts"), [
     ["GPUs", `${agent.gpus.length}${ill.length ? `, ${ill.length} with problems` : ""}`],

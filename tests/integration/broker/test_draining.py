@@ -134,7 +134,10 @@ async def test_an_agent_says_itself_that_it_is_about_to_stop(broker: RunningBrok
     async with broker.agent().connected() as agent:
         await agent.say(control.Inventory(gpus=agent.gpus, draining=True))
         told = await until(lambda: agent_of(broker), lambda agent: agent["state"] == "drained")
-        assert told["drain"]["asked_by"] == "the agent itself"
+        assert (told["drain"]["asked_by"], told["drain"]["by_agent"]) == ("the agent itself", True)
+        still = await broker.as_("root").delete("/api/agents/agent-a/drain")
+        assert still.json()["state"] == "drained"
+        assert (await drain(broker)).json()["drain"]["by_agent"] is False
 
 
 async def test_watchers_are_told_at_once_and_only_what_has_changed(broker: RunningBroker) -> None:

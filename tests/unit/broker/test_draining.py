@@ -193,6 +193,11 @@ def test_what_an_agent_asks_for_itself_ends_with_it_and_yields_to_an_admin(world
     assert client.view.queue_reason.endswith("gpu-1 is draining (asked by the agent itself)")
     world.drain("gpu-1")
     assert client.view.queue_reason.endswith("gpu-1 is draining (asked by ann)")
+    world.undo_drain("gpu-1")
+    assert client.view.queue_reason.endswith("(asked by the agent itself)")  # which is not for an admin to undo
+    world.undo_drain("gpu-1")
+    assert client.view.queue_reason.endswith("(asked by the agent itself)")
+    world.drain("gpu-1")
     agent.crash()
     agent.connect()
     world.deliver_all()

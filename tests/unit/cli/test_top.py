@@ -262,10 +262,18 @@ def test_draining_the_agent_of_a_device_or_of_a_kernel(keys: str) -> None:
     state, _ = pressed(HELD, *keys)
     assert state.asking is not None
     assert state.asking.question.startswith("drain gpu-box? it takes no new work")
-    draining = {**HELD, "agents": [HELD["agents"][0] | {"drain": {"asked_by": "ann"}}]}
+    draining = {**HELD, "agents": [HELD["agents"][0] | {"drain": {"asked_by": "ann", "by_agent": False}}]}
     state, _ = pressed(draining, *keys)
     assert state.asking is not None
     assert state.asking.question == "have gpu-box take new work again?"
+
+
+def test_what_an_agent_has_asked_for_itself_is_not_undone_from_here() -> None:
+    itself = {**HELD, "agents": [HELD["agents"][0] | {"drain": {"asked_by": "the agent itself", "by_agent": True}}]}
+    state, wishes = pressed(itself, "j", "d", "y")
+    assert wishes == []
+    assert state.asking is None
+    assert pressed(itself, "j", "d")[0].said.startswith("gpu-box has asked for that itself")
 
 
 def test_what_is_gone_is_selected_no_more_and_nothing_is_done_to_it() -> None:
