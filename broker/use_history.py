@@ -1,6 +1,8 @@
 """How much of each GPU was in use, second by second, for five minutes: what a page's chart begins with.
 
-A byte a second and a ring for each device: with sixteen hundred of them half a megabyte.
+A byte a second and a ring for each device: with sixteen hundred of them half a megabyte. Agents report about once a
+second, so now and then one has no report and the next has two: what was said holds for as long as figures count as
+fresh, here as in what is live.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field
 
 KEPT_SECONDS = 300
 UNKNOWN = 255
+FRESH_SECONDS = 5
 
 
 @dataclass(slots=True)
@@ -16,20 +19,25 @@ class _Ring:
     second: int  # that was noted last
     use: bytearray = field(default_factory=lambda: bytearray([UNKNOWN]) * KEPT_SECONDS)
 
+    def since(self, second: int) -> int:
+        """What is known of the seconds after the last that was noted, up to and with this one."""
+        return self.use[self.second % KEPT_SECONDS] if second - self.second <= FRESH_SECONDS else UNKNOWN
+
 
 class UseHistory:
     def __init__(self) -> None:
         self._rings: dict[tuple[str, str], _Ring] = {}
 
     def note(self, agent_id: str, uuid: str, percent: float | None, second: int) -> None:
-        """Seconds of which nothing was said stay unknown; the first word on a second is not taken back."""
+        """Longer silences stay unknown; the first word on a second is not taken back."""
         ring = self._rings.get((agent_id, uuid))
         if ring is None:
             ring = self._rings[agent_id, uuid] = _Ring(second - 1)
         if second <= ring.second:
             return
+        meanwhile = ring.since(second)
         for missed in range(max(ring.second + 1, second - KEPT_SECONDS + 1), second):
-            ring.use[missed % KEPT_SECONDS] = UNKNOWN
+            ring.use[missed % KEPT_SECONDS] = meanwhile
         ring.use[second % KEPT_SECONDS] = UNKNOWN if percent is None else round(min(100.0, max(0.0, percent)))
         ring.second = second
 
@@ -40,7 +48,7 @@ class UseHistory:
             return b""
         cut = (ring.second + 1) % KEPT_SECONDS
         silent = max(0, second - ring.second)
-        told = bytes(ring.use[cut:] + ring.use[:cut])[silent:] + bytes([UNKNOWN]) * silent
+        told = bytes(ring.use[cut:] + ring.use[:cut])[silent:] + bytes([ring.since(second)]) * silent
         return told.lstrip(bytes([UNKNOWN]))
 
     def forget(self, second: int) -> None:

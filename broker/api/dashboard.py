@@ -49,8 +49,8 @@ async def get_live(broker: TheBroker, identity: AsUser) -> StreamingResponse:
 
     Once: ``fleet`` (agents and GPUs), ``me`` (whose token this is), ``history`` (what each GPU did in the last five
     minutes). Then, looked at once a second and sent where they differ: ``agents`` (those that changed, and ids of those
-    that are gone), ``figures`` (what GPUs and hosts do), ``latency`` (the last thousand attaches), ``mine`` (kernels and
-    queue: a user's own, an admin's all), ``spending``. ``fleet`` comes again to who has missed changes.
+    that are gone), ``figures`` (what GPUs and hosts do), ``latency`` (the last thousand attaches), ``mine`` (kernels
+    and queue: a user's own, an admin's all), ``spending``. ``fleet`` comes again to who has missed changes.
     """
     if broker.live.watchers >= MOST_WATCHERS:
         raise HTTPException(503, f"{MOST_WATCHERS} pages watch this broker, which is the most; close one")

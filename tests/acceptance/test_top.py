@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -109,7 +111,16 @@ def test_draining_by_command(own_env: dict[str, str], own_notebook: NotebookKern
         perijove(own_env, "drain", "nobody")
     with pytest.raises(AssertionError, match="--undo goes with neither"):
         perijove(own_env, "drain", agent, "--undo", "--wait")
-    first, *_, last = perijove(own_env, "drain", agent, "--wait", "--within", "30").splitlines()
+    running = own_notebook.start("%%gpu H100\nimport time\ntime.sleep(600)")
+    wait_until(lambda: json.loads(perijove(own_env, "status", "--json"))["kernels"][0]["busy"])
+    command = [sys.executable, "-m", "perijove.cli", "drain", agent, "--wait", "--within", "500"]
+    with subprocess.Popen(command, env=own_env, stdout=subprocess.PIPE, text=True) as draining:
+        assert draining.stdout is not None
+        first = draining.stdout.readline()
+        own_notebook.interrupt()
+        last = draining.stdout.read().splitlines()[-1]
+        assert draining.wait(30) == 0
+    own_notebook.finish(running)
     assert first.startswith(f"{agent} is draining: 1 kernel still on it, released at ")
     assert last.startswith(f"{agent} is drained: no kernel holds a GPU there; 1 kernel would lose their variables")
     assert perijove(own_env, "drain", agent, "--undo") == f"{agent} takes new work again\n"

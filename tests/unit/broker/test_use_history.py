@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from perijove.broker.use_history import KEPT_SECONDS, UNKNOWN, UseHistory
+from perijove.broker.use_history import FRESH_SECONDS, KEPT_SECONDS, UNKNOWN, UseHistory
 
 LATER = 1_000_000  # a machine that has been up for a while
 
 
-def test_seconds_in_order_and_gaps_unknown() -> None:
+def test_short_silences_are_bridged_and_long_ones_are_unknown() -> None:
     history = UseHistory()
-    for second, percent in ((0, 10.4), (1, 20.0), (4, None), (5, 99.6)):
+    for second, percent in ((0, 10.4), (1, 20.0), (3, None), (4, 99.6), (10, 5.0)):
         history.note("a", "gpu", percent, LATER + second)
-    assert list(history.of("a", "gpu", LATER + 5)) == [10, 20, UNKNOWN, UNKNOWN, UNKNOWN, 100]
-    assert list(history.of("a", "gpu", LATER + 7)) == [10, 20, UNKNOWN, UNKNOWN, UNKNOWN, 100, UNKNOWN, UNKNOWN]
+    told = [10, 20, 20, UNKNOWN, 100, *[UNKNOWN] * 5, 5]
+    assert list(history.of("a", "gpu", LATER + 10)) == told
+    assert list(history.of("a", "gpu", LATER + 10 + FRESH_SECONDS)) == [*told, *[5] * FRESH_SECONDS]
+    assert list(history.of("a", "gpu", LATER + 11 + FRESH_SECONDS)) == [*told, *[UNKNOWN] * (FRESH_SECONDS + 1)]
 
 
 def test_nothing_known_is_nothing() -> None:
@@ -38,9 +40,11 @@ def test_what_nobody_speaks_of_is_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2 * KEPT_SECONDS), st.none() | st.floats(-5, 150)), max_size=60))
 def test_it_is_what_a_plain_list_of_all_seconds_would_be(said: list[tuple[int, float | None]]) -> None:
-    history, known = UseHistory(), {}
+    history, known = UseHistory(), dict[int, float | None]()
     second = LATER
     for after, percent in said:
+        if after <= FRESH_SECONDS and second in known:
+            known |= dict.fromkeys(range(second + 1, second + after), known[second])
         second += after
         history.note("a", "gpu", percent, second)
         known.setdefault(second, percent)
