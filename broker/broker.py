@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from sqlalchemy import Connection
 
 from ..wire.models import Bill
 from .audit import Auditor
@@ -18,9 +19,10 @@ from .core import instructions as do
 from .core.clock import Now, WallMs
 from .core.events import FleetEvent, KernelCreated, Tick
 from .core.fleet import Fleet
+from .core.records import KernelRecord, LeaseRecord, MoneyRecord
 from .doors.doors import Doors
 from .doors.front_end import FrontEnd
-from .ledger import books
+from .ledger import books, months
 from .ledger.bill import LiveLease, build_bill
 from .ledger.ledger import Ledger
 from .links.link import Peer
@@ -70,15 +72,8 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, spent = await self.ledger.call(
-            lambda connection: (
-                books.known_kernels(connection),
-                books.open_leases(connection),
-                books.unconfirmed_leases(connection, wall),
-                books.spent_by_kernel(connection),
-            )
-        )
-        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now()))
+        kernels, leases, unconfirmed, money = await self.ledger.call(lambda connection: _known(connection, wall))
+        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, money, self.now()))
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
         await self.sessions.load()
@@ -112,7 +107,7 @@ class Broker:
     async def bill(self, *, since: WallMs | None, user: str | None) -> Bill:
         """The bill of one user, or of all."""
         # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
-        live, now = self.live_leases(), self.now().wall
+        live, now = self.live_leases(), self.fleet.steady(self.now()).wall
         return await self.ledger.call(
             lambda connection: build_bill(connection, live, now=now, since=since, user=user),
         )
@@ -173,6 +168,18 @@ class Broker:
                 log.info("broker.unused", seconds=limit_s)
                 when_unused()
                 return
+
+
+def _known(
+    connection: Connection, wall: WallMs
+) -> tuple[list[KernelRecord], list[LeaseRecord], list[LeaseRecord], MoneyRecord]:
+    """What the ledger knows: kernels, open leases, those whose agents may still prove more, and users' money."""
+    month = months.open_month_of(connection, wall)
+    open_leases, unconfirmed = (
+        months.with_earlier_months(connection, found, month, wall)
+        for found in (books.open_leases(connection), books.unconfirmed_leases(connection, wall))
+    )
+    return books.known_kernels(connection), open_leases, unconfirmed, months.money(connection, month, wall)
 
 
 def _log_money(instruction: do.LedgerInstruction) -> None:

@@ -6,7 +6,7 @@ when a Tick is due if nothing else happens. Everything that takes place in betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from ...wire.errors import AttachCancelled, PerijoveError
 from ...wire.gpu_spec import GpuSpec, parse_gpu_spec
@@ -28,6 +28,7 @@ from .events import (
     FleetEvent,
     KernelCreated,
     KernelDeleted,
+    LimitSet,
     Tick,
 )
 from .granting import PLAN_TIMER, serve_queue
@@ -35,11 +36,15 @@ from .lease import HOLDS_GPU
 from .meter import Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
+from .purse import Purse
 from .reconcile import agent_connected, agent_lost, agent_vanished
-from .records import Agent, Kernel, KernelRecord, Lease, LeaseRecord, Pending
-from .state import FleetState
+from .records import Agent, Kernel, KernelRecord, Lease, LeaseRecord, MoneyRecord, Pending
+from .sharing import open_month_if_due, set_limit, share_out
+from .state import PROOF_TIMER, FleetState
 from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
+
+MONTH_TIMER = "month"
 
 
 class Fleet:
@@ -54,12 +59,21 @@ class Fleet:
         self._saved: dict[str, KernelRecord] = {}
         self._routes: dict[str, do.SetRoute] = {}
 
+    def steady(self, now: Now) -> Now:
+        """A moment with the time of day that the books go by."""
+        return self.state.calendar.steady(now)
+
     # reading ----------------------------------------------------------------------------------------------------
 
     @property
     def kernels(self) -> dict[str, Kernel]:
         """By id; terminated ones stay until their agent has confirmed that nothing is held."""
         return self.state.kernels
+
+    @property
+    def purses(self) -> dict[str, Purse]:
+        """What users have spent and may spend, by name: of all who have had a kernel or a limit."""
+        return self.state.purses
 
     @property
     def agents(self) -> dict[str, Agent]:
@@ -89,7 +103,8 @@ class Fleet:
     # events -----------------------------------------------------------------------------------------------------
 
     def handle(self, event: FleetEvent, now: Now) -> list[do.Instruction]:
-        state = self.state
+        state, now = self.state, self.state.calendar.steady(now)
+        open_month_if_due(state, now)
         match event:
             case AgentConnected():
                 agent_connected(state, event, now, self._version)
@@ -103,14 +118,18 @@ class Fleet:
                     agent_lost(state, agent, now)
             case KernelCreated():
                 kernel_created(state, event, now)
+            case LimitSet():
+                set_limit(state, event, now)
             case Tick():
                 self._tick(now)
             case KernelDeleted() | ClientLinkOpened() | ClientSaid() | ApiAsked() | ClientLinkClosed():
                 kernel = self.kernel(event.kernel_id)
                 if kernel is not None:
                     self._kernel_event(kernel, event, now)
-        while state.plan_needed:
-            serve_queue(state, now)
+        while state.plan_needed or state.drawn:
+            share_out(state, now)
+            if state.plan_needed:
+                serve_queue(state, now)
         return self._flush(now)
 
     def _kernel_event(
@@ -140,6 +159,8 @@ class Fleet:
                 self._kernel_due(self.state.kernels[subject], now)
             elif name == PLAN_TIMER:
                 self.state.plan_needed = True
+            elif name == PROOF_TIMER:
+                self.state.forget_too_late(now)
 
     def _kernel_due(self, kernel: Kernel, now: Now) -> None:
         """A deadline of this kernel has come; find out which, and set the next (in ``_flush``)."""
@@ -201,6 +222,7 @@ class Fleet:
         state.out, state.replies, state.closes = [], [], []
         state.touched.clear()
         state.welcomed.clear()
+        state.timers.set(MONTH_TIMER, state.calendar.next_month_at)  # a tick is all it takes
         return done
 
     def _forget(self, kernel_id: str, kernel: Kernel | None, states: list[do.Instruction], now: Now) -> None:
@@ -245,24 +267,26 @@ class Fleet:
         kernels: Iterable[KernelRecord],
         leases: Iterable[LeaseRecord],
         unconfirmed: Iterable[LeaseRecord],
-        spent: Mapping[str, tuple[int, int]],
+        money: MoneyRecord,
         now: Now,
     ) -> list[do.Instruction]:
-        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost.
-
-        ``spent``: by kernel, what its closed leases have cost, and the part of that which is simulated; nano-dollars.
-        """
+        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost."""
         state = self.state
+        state.calendar.month = max(state.calendar.month, money.month_began or state.calendar.month)
+        now = state.calendar.steady(now)
+        self._restore_purses(money)
         for record in kernels:
             kernel = state.kernels[record.id] = _kernel_from(record, now)
-            kernel.account.spent, kernel.account.spent_simulated = spent.get(record.id, (0, 0))
+            state.give_purse(kernel)
+            kernel.account.spent, kernel.account.spent_simulated = money.kernels.get(record.id, (0, 0))
             self._saved[record.id] = record
         for lease_record in unconfirmed:
-            state.await_proof(state.kernels.get(lease_record.kernel_id), lease_record)
+            state.await_proof(state.kernels.get(lease_record.kernel_id), lease_record, None, now)
         for lease_record in leases:
             holder = state.kernels.get(lease_record.kernel_id)
             kernel = holder or _deleted_holder(lease_record)
             state.kernels[kernel.id] = kernel
+            state.give_purse(kernel)
             kernel.lease = _lease_from(lease_record, now)
             kernel.agent_id, kernel.agent_name = lease_record.agent_id, lease_record.agent_name
             state.hold(kernel.lease)
@@ -270,6 +294,14 @@ class Fleet:
             self._restore_state(kernel, now)
             state.touch(kernel)
         return self._flush(now)
+
+    def _restore_purses(self, money: MoneyRecord) -> None:
+        for limit in money.limits:
+            self.state.purse_of(limit.user).limits[limit.scope, limit.set_by] = limit
+        for (user, simulated), cost in money.ever.items():
+            self.state.purse_of(user).tally(simulated=simulated).ever = cost
+        for (user, simulated), cost in money.month.items():
+            self.state.purse_of(user).tally(simulated=simulated).month = cost
 
     def _restore_state(self, kernel: Kernel, now: Now) -> None:
         state = self.state

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...wire.control import FromBroker
 from ...wire.link import ToClient
+from ...wire.states import BudgetScope, SetBy
 from .clock import WallMs
 from .meter import Durations
+from .purse import LimitRecord
 from .records import KernelRecord, LeaseRecord
 
 
@@ -87,5 +90,27 @@ class ForgetKernel:
     kernel_id: str
 
 
-LedgerInstruction = OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel
+@dataclass(frozen=True, slots=True)
+class SaveLimit:
+    limit: LimitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLimit:
+    user: str
+    scope: BudgetScope
+    set_by: SetBy
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMonth:
+    """A month has begun. ``proven``: how long each lease had run by then, of which more proof may come."""
+
+    start: WallMs
+    proven: Mapping[str, Durations]
+
+
+LedgerInstruction = (
+    OpenLease | RenewLease | CloseLease | AdjustLease | SaveKernel | ForgetKernel | SaveLimit | ForgetLimit | OpenMonth
+)
 Instruction = ToAgent | ToClientLink | CloseLink | SetRoute | DropRoute | LedgerInstruction

@@ -44,7 +44,7 @@ def build_bill(
         query = query.where(leases.c.closed_at.is_(None) | (leases.c.closed_at > since))
     rows = connection.execute(query).mappings().all()
     clipped = [row["id"] for row in rows if since is not None and row["opened_at"] < since]
-    checkpoints = _checkpoints(connection, clipped)
+    checkpoints = checkpoints_of(connection, clipped)
     lines = []
     for row in rows:
         record, durations, closed_at = lease_of(row), durations_of(row), row["closed_at"]
@@ -52,7 +52,7 @@ def build_bill(
             durations = current[record.id].durations
         if since is not None and record.id in checkpoints:
             until = WallMs(closed_at if closed_at is not None else now)
-            durations = _minus(durations, run_until(since, [*checkpoints[record.id], (until, durations)]))
+            durations = durations.minus(run_until(since, [*checkpoints[record.id], (until, durations)]))
         lines.append(_line(record, durations, closed_at))
     return Bill(
         total_nanodollars=sum(line.cost_nanodollars for line in lines if not line.simulated),
@@ -84,15 +84,8 @@ def _between(before: Checkpoint, after: Checkpoint, moment: WallMs) -> Durations
     )
 
 
-def _minus(total: Durations, before: Durations) -> Durations:
-    return Durations(
-        max(0, total.starting_ms - before.starting_ms),
-        max(0, total.busy_ms - before.busy_ms),
-        max(0, total.idle_ms - before.idle_ms),
-    )
-
-
-def _checkpoints(connection: Connection, lease_ids: Sequence[str]) -> Mapping[str, list[Checkpoint]]:
+def checkpoints_of(connection: Connection, lease_ids: Sequence[str]) -> Mapping[str, list[Checkpoint]]:
+    """What is known of how long these leases had run when, in order."""
     found: dict[str, list[Checkpoint]] = defaultdict(list)
     if lease_ids:
         query = select(lease_events).where(lease_events.c.lease_id.in_(lease_ids)).order_by(lease_events.c.seq)

@@ -258,7 +258,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(
-        "DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id;"
+        "DROP TABLE limits; DROP TABLE months; DROP TABLE audit; DROP TABLE sessions; DROP INDEX ix_leases_kernel_id;"
         "ALTER TABLE kernels DROP COLUMN budget_nanodollars;"
         "UPDATE alembic_version SET version_num = '0001';"
         "INSERT INTO kernels VALUES ('k', 'ada', 'perijove', 'H100', 'detached', 1, NULL, NULL, NULL, '', 1, 0, '');"
