@@ -72,7 +72,7 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, money = await self.ledger.call(lambda connection: _known(connection, wall))
+        kernels, leases, unconfirmed, money = await self.ledger.call(lambda connection: known_at(connection, wall))
         self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, money, self.now()))
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
@@ -170,7 +170,7 @@ class Broker:
                 return
 
 
-def _known(
+def known_at(
     connection: Connection, wall: WallMs
 ) -> tuple[list[KernelRecord], list[LeaseRecord], list[LeaseRecord], MoneyRecord]:
     """What the ledger knows: kernels, open leases, those whose agents may still prove more, and users' money."""
