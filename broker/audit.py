@@ -14,7 +14,7 @@ from ..wire.control import Bind, BindFailed, End, NotIdle, ProcessEnded, Release
 from ..wire.link import AttachRequest, BudgetRequest, Goodbye, ReleaseRequest, RestartRequest
 from .core import instructions as do
 from .core.clock import Now, WallMs
-from .core.events import AgentSaid, ApiAsked, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, Tick
+from .core.events import AgentSaid, ApiAsked, ClientSaid, FleetEvent, KernelCreated, KernelDeleted, LimitSet, Tick
 from .core.fleet import Fleet
 from .core.records import LeaseRecord
 from .ledger.audit import Action, Actor, AuditEntry, Via
@@ -91,6 +91,14 @@ class Auditor:
             case ClientSaid() | ApiAsked():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     self._note_request(event, trail, entries, at)
+            case LimitSet():
+                actor = acting() or Actor(event.by, Via.JUPYTER)
+                detail = {
+                    "scope": event.scope.value,
+                    "set_by": event.set_by.value,
+                    "budget_nanodollars": event.nanodollars,
+                }
+                entries.append(AuditEntry(at, actor, Action.SET_LIMIT, event.user, detail=detail))
             case AgentSaid(message=NotIdle() as answer):
                 if (trail := self._trails.get(answer.kernel_id)) is not None:
                     trail.releasing = None

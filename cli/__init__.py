@@ -10,7 +10,7 @@ import sys
 import typer
 
 from ..wire.errors import PerijoveError, UsageError
-from . import access, audit, doctor, install, reports, run, serve, top, up
+from . import access, audit, budget, doctor, install, reports, run, serve, top, up
 
 app = typer.Typer(
     name="perijove",
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (up, serve, install, run, reports, top, audit, access, doctor):
+for part in (up, serve, install, run, reports, budget, top, audit, access, doctor):
     part.register(app)
 
 

@@ -33,7 +33,7 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
     elif before[0] in ("release", "interrupt", "restart"):
         choices = [*magics.notebook.kernels]
     else:
-        choices = {"bill": ["--all"], "budget": ["none"]}.get(before[0], [])
+        choices = {"bill": ["--all"], "budget": ["none", "month", "user"]}.get(before[0], [])
     return [choice for choice in choices if choice.lower().startswith(word.lower())]
 
 

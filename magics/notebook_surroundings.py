@@ -11,7 +11,7 @@ from typing import Any
 from ..client.gpu_list import list_gpus
 from ..wire.errors import UsageError
 from ..wire.gpu_spec import GpuSpec
-from ..wire.models import Bill, KernelView
+from ..wire.models import Bill, BudgetScope, KernelView, UserLimits
 from .cell_options import check_names
 from .notebook import Notebook
 from .remote_kernel import RemoteKernel
@@ -41,6 +41,14 @@ class NotebookSurroundings:
         ids = None if everything else self._notebook.kernel_ids
         bill: Bill = self._notebook.ask_broker(lambda broker: broker.bill(kernels=ids))
         return bill
+
+    async def limits(self) -> UserLimits:
+        limits: UserLimits = self._notebook.ask_broker(lambda broker: broker.limits())
+        return limits
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        limits: UserLimits = self._notebook.ask_broker(lambda broker: broker.set_limit(scope, nanodollars))
+        return limits
 
     async def get(self, names: Sequence[str]) -> None:
         self._latest().sync.fetch(_checked("get", names))

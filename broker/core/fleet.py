@@ -15,6 +15,7 @@ from ...wire.models import KernelState, KernelView
 from . import budget
 from . import instructions as do
 from .agent_events import agent_said
+from .calendar import month_name
 from .client_events import client_said, kernel_created, link_closed, link_opened
 from .clock import BootMs, Now, WallMs, earliest
 from .events import (
@@ -74,6 +75,11 @@ class Fleet:
     def purses(self) -> dict[str, Purse]:
         """What users have spent and may spend, by name: of all who have had a kernel or a limit."""
         return self.state.purses
+
+    @property
+    def month_name(self) -> str:
+        """The month that is counted now, UTC."""
+        return month_name(self.state.calendar.month)
 
     @property
     def agents(self) -> dict[str, Agent]:

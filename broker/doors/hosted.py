@@ -27,11 +27,13 @@ from ...wire.front.messages import Writer
 from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
-from ...wire.models import Bill, KernelView
+from ...wire.models import Bill, BudgetScope, KernelView, UserLimits
 from ...wire.replay import GapInStream
 from ...wire.resumable import ResumableLink
 from ..api.documents import gpu_documents
 from ..core.events import ClientLinkClosed, ClientLinkOpened, ClientSaid, KernelDeleted
+from ..ledger.tokens import Identity, Role
+from ..limits import limits_of, set_limit
 from ..links.link import CLOSE_RESUME
 from .front_end import FrontEnd
 from .inner_link import InnerLink
@@ -440,3 +442,11 @@ class HostedKernel:
     async def bill(self, *, everything: bool) -> Bill:
         bill = await self._broker.bill(since=None, user=self.user)
         return bill if everything else bill.of_kernels([self.kernel_id])
+
+    def limits(self) -> UserLimits:
+        return limits_of(self._broker, self.user)
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        """Whoever runs cells here acts as the kernel's user, whatever else their token may do."""
+        as_user = Identity(Role.USER, self.user, "")
+        return await set_limit(self._broker, as_user, self.user, scope, nanodollars)

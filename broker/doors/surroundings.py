@@ -10,7 +10,7 @@ from ...wire import link
 from ...wire.errors import UsageError
 from ...wire.gpu_spec import GpuSpec
 from ...wire.ids import new_id
-from ...wire.models import Bill, KernelView
+from ...wire.models import Bill, BudgetScope, KernelView, UserLimits
 
 if TYPE_CHECKING:
     from .hosted import HostedKernel
@@ -41,6 +41,12 @@ class HostedSurroundings:
 
     async def bill(self, *, everything: bool) -> Bill:
         return await self._hosted.bill(everything=everything)
+
+    async def limits(self) -> UserLimits:
+        return self._hosted.limits()
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        return await self._hosted.set_limit(scope, nanodollars)
 
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)

@@ -35,7 +35,8 @@ class Action(StrEnum):
     CREATE_KERNEL = "create_kernel"
     RESTART_KERNEL = "restart_kernel"
     END_KERNEL = "end_kernel"
-    SET_BUDGET = "set_budget"
+    SET_BUDGET = "set_budget"  # of one kernel
+    SET_LIMIT = "set_limit"  # of a user: all that they use, a month, each kernel
     CREATE_TOKEN = "create_token"  # noqa: S105 - a word, not a token
 
 

@@ -46,7 +46,7 @@ def _ran_before(
 ) -> Mapping[str, Durations]:
     older = {lease.id: lease for lease in found if lease.opened_at < start}
     return {
-        lease_id: run_until(start, [*checkpoints, (max(now, start + 1), older[lease_id].durations)])
+        lease_id: run_until(start, [*checkpoints, (WallMs(max(now, start + 1)), older[lease_id].durations)])
         for lease_id, checkpoints in checkpoints_of(connection, list(older)).items()
     }
 

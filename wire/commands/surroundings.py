@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..gpu_spec import GpuSpec
-from ..models import Bill, KernelView
+from ..models import Bill, BudgetScope, KernelView, UserLimits
 
 
 class CommandedKernel(Protocol):
@@ -55,6 +55,12 @@ class Surroundings(Protocol):
 
     async def bill(self, *, everything: bool) -> Bill:
         """Of this notebook, or of all that is the user's."""
+
+    async def limits(self) -> UserLimits:
+        """What the user may spend with all kernels, as of now."""
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        """The user's own limit; None removes it."""
 
     async def get(self, names: Sequence[str]) -> None:
         """Bring variables here."""
