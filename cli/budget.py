@@ -34,7 +34,7 @@ def budget(
 ) -> None:
     """Budgets: without an amount, what there is, what is spent of it, and who set it."""
     wanted = {
-        scope: None if text == NONE else read_amount(text, option)
+        scope: None if text == NONE else read_amount(text, option, zero_too=True)
         for scope, option, text in (
             (BudgetScope.MONTH, "--month", month),
             (BudgetScope.USER, "--user-total", user_total),

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..models import BudgetView, KernelView, ScopeLimit, UserLimits
 
 
-def read_amount(text: str, where: str) -> int:
-    """Dollars as a person writes them, in nano-dollars.
+def read_amount(text: str, where: str, *, zero_too: bool = False) -> int:
+    """Dollars as a person writes them, in nano-dollars. ``zero_too``: nothing at all is an amount, too.
 
     Raises:
         UsageError: when that is no positive amount.
@@ -22,7 +22,7 @@ def read_amount(text: str, where: str) -> int:
         nanodollars = dollars_to_nanodollars(text)
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
-    if not 0 < nanodollars <= MOST_BUDGET_NANODOLLARS:
+    if not (0 < nanodollars <= MOST_BUDGET_NANODOLLARS or (zero_too and nanodollars == 0)):
         raise UsageError(f"{where} takes an amount of dollars above zero, like 0.50, and not {text!r}")
     return nanodollars
 
