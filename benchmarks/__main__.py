@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import arrays, attach, cell, doors, output, round_trip, storms
+from . import arrays, attach, budget, cell, doors, output, round_trip, storms
 from .effort import FULL, QUICK, Effort
 from .figures import Figure, as_table
 from .home import Home, home
@@ -30,6 +30,7 @@ SUBJECTS: dict[str, Callable[[Effort, Home], Iterator[Figure]]] = {
     round_trip.SUBJECT: round_trip.measure,
     storms.SUBJECT: storms.measure,
     doors.SUBJECT: doors.measure,
+    budget.SUBJECT: budget.measure,
 }
 
 

@@ -18,6 +18,8 @@ class Effort:
     storms: int  # rounds of each kind
     transfers_mb: tuple[int, ...]
     transfers: int  # of each size; of the largest, fewer
+    budget_kernels: int
+    budget_s: int  # GPU-seconds for all of them
 
 
 FULL = Effort(
@@ -32,6 +34,8 @@ FULL = Effort(
     storms=2,
     transfers_mb=(1, 100, 1000),
     transfers=5,
+    budget_kernels=4,
+    budget_s=160,
 )
 QUICK = Effort(
     cold_starts=2,
@@ -45,4 +49,6 @@ QUICK = Effort(
     storms=1,
     transfers_mb=(1, 10),
     transfers=1,
+    budget_kernels=2,
+    budget_s=30,
 )

@@ -193,8 +193,8 @@ class LiveFeed:
                 hour=0, minute=0, second=0, microsecond=0
             )
             found = {}
-            for period, start in (("today", today), ("month", today.replace(day=1))):
-                since = WallMs(int(start.timestamp() * 1000))
+            day = WallMs(int(today.timestamp() * 1000))
+            for period, since in (("today", day), ("month", self._broker.fleet.month_began)):
                 found[period] = by_user(await self._broker.bill(since=since, user=None))
             self._spending = found
             ended = time.monotonic()

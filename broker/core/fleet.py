@@ -77,6 +77,11 @@ class Fleet:
         return self.state.purses
 
     @property
+    def month_began(self) -> WallMs:
+        """When the month began that is counted now."""
+        return self.state.calendar.month
+
+    @property
     def month_name(self) -> str:
         """The month that is counted now, UTC."""
         return month_name(self.state.calendar.month)

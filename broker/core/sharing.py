@@ -111,7 +111,7 @@ def _look_after_others(state: FleetState, kernels: list[Kernel], now: Now) -> No
             continue
         state.touch(kernel)
         waits = kernel.state is KernelState.QUEUED and kernel.pending is None
-        if waits and (why := budget.refusal(kernel, now.boot, state.money_for(kernel.spec))):
+        if waits and (why := budget.refusal(kernel, now.boot, state.money_for(kernel))):
             leave_queue(state, kernel, budget.CODE, why)
 
 

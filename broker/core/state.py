@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ...wire.control import End, FromBroker, LeaseReport
-from ...wire.gpu_spec import GpuSpec
 from ...wire.link import Reply, ToClient
 from ...wire.models import BudgetScope, Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
@@ -188,15 +187,15 @@ class FleetState:
         kernel.purse = self.purse_of(kernel.user)
         kernel.account.cap = kernel.purse.limit(BudgetScope.KERNEL)
 
-    def money_for(self, spec: GpuSpec) -> set[bool]:
-        """Whether what meets the spec here costs simulated money (True), real money, or either."""
-        if spec.is_cpu:
-            return {False}
+    def money_for(self, kernel: Kernel) -> set[bool]:
+        """Whether what meets its spec here costs simulated money (True), real money, or either."""
+        if kernel.spec.is_cpu or not kernel.purse.shared_limits:
+            return {False}  # where nothing counts them apart, nobody need look
         found = {
             gpu.simulated
             for agent in self.agents.values()
             for gpu in agent.gpus.values()
-            if any(choice.accepts(gpu.model, gpu.memory_bytes) for choice in spec.choices)
+            if any(choice.accepts(gpu.model, gpu.memory_bytes) for choice in kernel.spec.choices)
         }
         return {False} if False in found else found or {False, True}
 
