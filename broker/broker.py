@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 
 import structlog
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from ..wire.models import Bill
+from .after_commit import AfterCommit
 from .audit import Auditor
 from .core import instructions as do
 from .core.clock import Now, WallMs
@@ -63,6 +65,7 @@ class Broker:
         self.usage = UsageBook()
         self.live = LiveFeed(self)
         self.links: dict[str, Peer] = {}
+        self._after_commit = AfterCommit(ledger, self._say, self._cut)
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
         self._tick: asyncio.TimerHandle | None = None
@@ -82,6 +85,7 @@ class Broker:
     async def stop(self) -> None:
         if self._tick is not None:
             self._tick.cancel()
+        await self._after_commit.close()
         self.ledger.flush_renewals()
         await self.ledger.durable()
 
@@ -115,12 +119,15 @@ class Broker:
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case do.ToAgent(link_id, message) | do.ToClientLink(link_id, message):
-                    if (link := self.links.get(link_id)) is not None:
-                        link.say(message.model_dump_json())
+                case do.ToAgent(link_id, message, after_commit):
+                    if after_commit or self._after_commit.holds(link_id):
+                        self._after_commit.put(link_id, message)
+                    else:
+                        self._say(link_id, message)
+                case do.ToClientLink(link_id, message):
+                    self._say(link_id, message)
                 case do.CloseLink(link_id, reason):
-                    if (link := self.links.get(link_id)) is not None:
-                        link.close_soon(reason)
+                    self._cut(link_id, reason)
                 case do.SetRoute(kernel_id, incarnation, owner, is_open):
                     self.relay.set_route(kernel_id, incarnation, owner, is_open)
                 case do.DropRoute(kernel_id):
@@ -129,6 +136,14 @@ class Broker:
                     _log_money(instruction)
                     self.ledger.put(instruction)
         self._schedule_tick()
+
+    def _say(self, link_id: str, message: BaseModel) -> None:
+        if (link := self.links.get(link_id)) is not None:
+            link.say(message.model_dump_json())
+
+    def _cut(self, link_id: str, reason: str) -> None:
+        if (link := self.links.get(link_id)) is not None:
+            link.close_soon(reason)
 
     # time -----------------------------------------------------------------------------------------------------------
 

@@ -135,5 +135,6 @@ def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...
             limit_ms=grant(lease, kernel.purse, budget.kernel_limit_ms(kernel), state.policy),
             session=kernel.session,
         ),
+        after_commit=bool(kernel.purse.shared_limits),  # what it is granted must never be granted to another
     )
     state.expect(kernel, "bind", request_id, now)

@@ -16,8 +16,11 @@ from .records import KernelRecord, LeaseRecord
 
 @dataclass(frozen=True, slots=True)
 class ToAgent:
+    """``after_commit``: only when all ledger instructions before it are on disk."""
+
     link_id: str
     message: FromBroker
+    after_commit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

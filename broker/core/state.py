@@ -101,10 +101,10 @@ class FleetState:
         agent = self.agents.get(agent_id or "")
         return agent.link_id if agent is not None else None
 
-    def tell_agent(self, agent_id: str, message: FromBroker) -> None:
+    def tell_agent(self, agent_id: str, message: FromBroker, *, after_commit: bool = False) -> None:
         """Say something to an agent that is connected; one that is not learns how things are from its Welcome."""
         if (link_id := self.link_of(agent_id)) is not None:
-            self.out.append(do.ToAgent(link_id, message))
+            self.out.append(do.ToAgent(link_id, message, after_commit))
 
     def expect(self, kernel: Kernel, question: Question, request_id: str, now: Now) -> None:
         kernel.pending = Pending(question, request_id, now.boot_in(self.policy.answer_patience_ms))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from .conftest import perijove, running_environment
 from .notebook_kernel import CellResult, NotebookKernel, role
+from .test_crashes import broker_of
 
 DEAR = """
 dated = "2026-11"
@@ -106,6 +108,19 @@ def test_two_kernels_draw_on_one_months_budget(notebook: NotebookKernel, dear: d
     assert "in simulated dollars, apart: $" in shown[-1]
     assert notebook.run("%gpu budget month none").ok
     assert notebook.run("%%gpu --kernel one\nprint(kept)").stdout == "1\n"
+
+
+def test_a_months_budget_holds_over_a_broker_that_is_killed(notebook: NotebookKernel, dear: dict[str, str]):
+    notebook.run("%gpu budget month 1.50")
+    cell = notebook.start("%%gpu H100\nimport time\nprint('it runs', flush=True)\nfor _ in range(600): time.sleep(0.1)")
+    notebook.wait_for(cell, "it runs", timeout_s=60)
+    (broker,) = broker_of(dear)
+    broker.send_signal(signal.SIGKILL)
+    result = notebook.finish(cell, timeout_s=60)
+    # Its share lasts for half of the time; it gets the rest if the broker is back by then, on a busy machine or not.
+    assert result.error.startswith("BudgetExhausted: your budget of $1.5000 (simulated) for this month"), result.error
+    assert 7 * SECOND <= spent(dear) <= 16 * SECOND
+    assert "of $1.5000 left" in notebook.run("%gpu budget month").stdout
 
 
 def test_the_command_line_sets_what_each_kernel_may_cost_and_what_a_user_cannot_raise(
