@@ -23,7 +23,7 @@ from . import instructions as do
 from .clock import Now
 from .lease import HOLDS_GPU, Event
 from .meter import Durations, capped
-from .prepaid import grant, is_promised_twice
+from .prepaid import grant, is_promised_twice, runs_short
 from .records import Agent, Kernel
 from .respec import spec_is_met
 from .state import FleetState
@@ -83,14 +83,16 @@ def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
             continue
         lease = kernel.lease
         durations = state.take_report(lease, report, now)
-        if agent.tells_limits:
-            lease.limit_reported(report.limit_ms)
+        if agent.tells_limits and lease.limit_reported(report.limit_ms):
+            state.drawn.add(kernel.user)  # what it gave back is there for others
         state.out.append(do.RenewLease(report.lease_id, durations, now.wall))
         allowances[report.lease_id] = state.policy.allowance_ms / 1000
         limit_ms = grant(lease, kernel.purse, budget.kernel_limit_ms(kernel), state.policy)
         if limit_ms is not None:
             limits[report.lease_id] = limit_ms
-        if is_promised_twice(kernel.purse, simulated=lease.record.simulated):
+        if is_promised_twice(kernel.purse, simulated=lease.record.simulated) or runs_short(
+            lease, kernel.purse, state.policy
+        ):
             state.drawn.add(kernel.user)
         state.touch(kernel)
     state.tell_agent(agent.id, Renewed(allowances_s=allowances, limits_ms=limits))

@@ -101,10 +101,12 @@ class Lease:
         if self.goes_by_ms is not None:
             self.goes_by_ms = None if limit_ms is None else max(self.goes_by_ms, limit_ms)
 
-    def limit_reported(self, limit_ms: int | None) -> None:
-        """Its agent says what it goes by; nothing but what it was told last can be under way to it."""
-        if limit_ms == self.told_ms:
-            self.goes_by_ms = limit_ms
+    def limit_reported(self, limit_ms: int | None) -> bool:
+        """Its agent says what it goes by, which is sure once that is what it was told last; whether that is news."""
+        if limit_ms != self.told_ms or limit_ms == self.goes_by_ms:
+            return False
+        self.goes_by_ms = limit_ms
+        return True
 
     def limit_found(self, limit_ms: int | None) -> None:
         """Its agent has connected anew: nothing is under way to it, and what it says is what there is."""

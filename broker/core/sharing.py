@@ -11,9 +11,9 @@ from . import instructions as do
 from .calendar import month_of
 from .clock import Now
 from .events import LimitSet
-from .prepaid import cut_down, grant, is_promised_twice, least_slice_ms
+from .prepaid import cut_down, give_back, grant, is_promised_twice, least_slice_ms, runs_short
 from .purse import LimitRecord, Purse
-from .records import Kernel
+from .records import Kernel, Lease
 from .state import FleetState
 from .wishes import leave_queue
 
@@ -66,8 +66,9 @@ def share_out(state: FleetState, now: Now) -> None:
             continue
         kernels = _kernels_of(state, purse)
         _cut_down(state, purse)
+        _even_out(state, purse)
         for kernel in kernels:
-            if _runs_short(state, kernel, now):
+            if _needs_more_soon(state, kernel, now):
                 _tell(state, kernel)
         _look_after_others(state, kernels, now)
 
@@ -80,12 +81,27 @@ def _cut_down(state: FleetState, purse: Purse) -> None:
     for simulated in (False, True):
         if is_promised_twice(purse, simulated=simulated):
             for lease in cut_down(purse, simulated=simulated):
-                record = lease.record
-                limit = Limit(kernel_id=record.kernel_id, lease_id=record.id, limit_ms=lease.told_ms)
-                state.tell_agent(record.agent_id, limit)
+                _say_limit(state, lease)
 
 
-def _runs_short(state: FleetState, kernel: Kernel, now: Now) -> bool:
+def _even_out(state: FleetState, purse: Purse) -> None:
+    """Where a lease runs short, those that were granted much while there was plenty give back."""
+    leases = list(purse.leases.values())
+    for simulated in {lease.record.simulated for lease in leases if runs_short(lease, purse, state.policy)}:
+        for lease in purse.open_leases(simulated=simulated):
+            agent = state.agents.get(lease.record.agent_id)
+            hears = agent is not None and agent.link_id is not None and agent.tells_limits
+            if hears and give_back(lease, purse, state.policy):
+                _say_limit(state, lease)
+
+
+def _say_limit(state: FleetState, lease: Lease) -> None:
+    record = lease.record
+    limit = Limit(kernel_id=record.kernel_id, lease_id=record.id, limit_ms=lease.told_ms)
+    state.tell_agent(record.agent_id, limit)
+
+
+def _needs_more_soon(state: FleetState, kernel: Kernel, now: Now) -> bool:
     """It may come to the end of what it was granted before its agent renews."""
     lease = kernel.lease
     if lease is None or lease.told_ms is None or not lease.meter.running:
@@ -101,8 +117,7 @@ def _tell(state: FleetState, kernel: Kernel) -> None:
     before = lease.told_ms
     limit_ms = grant(lease, kernel.purse, budget.kernel_limit_ms(kernel), state.policy)
     if limit_ms != before:
-        limit = Limit(kernel_id=kernel.id, lease_id=lease.record.id, limit_ms=limit_ms)
-        state.tell_agent(lease.record.agent_id, limit)
+        _say_limit(state, lease)
 
 
 def _look_after_others(state: FleetState, kernels: list[Kernel], now: Now) -> None:

@@ -287,6 +287,40 @@ def test_a_newcomer_gets_a_share_as_long_as_there_is_something_to_share() -> Non
     assert 28 * H100_SECOND <= world.ledger.total() <= 31 * H100_SECOND
 
 
+def test_who_was_granted_much_while_there_was_plenty_gives_back_when_others_run_short() -> None:
+    world = world_with(4)
+    world.limit("ada", MONTH, 160 * H100_SECOND)
+    clients = [world.attached()]
+    world.advance(3_000)
+    assert where(world, clients[0]).processes[clients[0].kernel_id].limit_ms >= 60_000
+    clients += [world.attached() for _ in range(3)]
+    run_cells(world, *clients)
+    stopped: list[int] = []
+    for second in range(60):
+        stopped += [second] * (sum(state(client) is not KernelState.ATTACHED for client in clients) - len(stopped))
+        world.advance(1_000)
+    assert len(stopped) == 4
+    assert max(stopped) - min(stopped) <= 8, "all have about the same time"
+    assert 159 * H100_SECOND <= world.ledger.total() <= 164 * H100_SECOND
+
+
+def test_what_an_agent_out_of_contact_was_granted_is_not_given_to_others() -> None:
+    world = world_with(2)
+    world.limit("ada", MONTH, 100 * H100_SECOND)
+    first = world.attached()
+    far = where(world, first)
+    world.advance(1_000)
+    far.disconnect()
+    other = world.attached()
+    run_cells(world, other)
+    world.advance(55_000, renewing=False)
+    for agent in world.agents.values():
+        agent.connect()
+    world.deliver_all()
+    by_seconds(world, 60)
+    assert world.ledger.total() <= 102 * H100_SECOND
+
+
 # months ---------------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from perijove.broker.core.clock import BootMs, WallMs
 from perijove.broker.core.meter import Durations, Meter
 from perijove.broker.core.policy import Policy
-from perijove.broker.core.prepaid import cut_down, grant, is_promised_twice, least_slice_ms, most_slice_ms
+from perijove.broker.core.prepaid import (
+    cut_down,
+    give_back,
+    grant,
+    is_promised_twice,
+    least_slice_ms,
+    most_slice_ms,
+    runs_short,
+)
 from perijove.broker.core.purse import LimitRecord, Purse
 from perijove.broker.core.records import Lease, LeaseRecord
 from perijove.wire.models import BudgetScope, SetBy
@@ -80,7 +88,7 @@ def test_half_is_kept_for_whoever_comes_next_until_only_renewals_are_left() -> N
     assert granted(lease, purse) == 40_000
 
 
-def test_a_share_is_not_taken_back_for_a_newcomer() -> None:
+def test_a_share_is_not_taken_away_for_a_newcomer() -> None:
     purse = purse_with(least_slice_ms(POLICY) * H100)
     first = opened(purse)
     assert granted(first, purse) == least_slice_ms(POLICY)
@@ -108,6 +116,26 @@ def test_a_lease_of_an_earlier_broker_counts_with_all_that_it_may_run_unheard() 
     lease.limit_found(None)
     assert purse.may_still_cost(lease) == POLICY.unheard_ms * H100
     assert granted(opened(purse), purse) == 100_000 - POLICY.unheard_ms
+
+
+def test_who_has_much_gives_back_what_others_lack_and_it_is_theirs_once_its_agent_says_so() -> None:
+    purse = purse_with(60 * SECOND * H100)
+    first = opened(purse)
+    assert granted(first, purse) == 30_000
+    second = opened(purse)
+    assert granted(second, purse) == 15_000
+    runs(second, 15_000)
+    assert granted(second, purse) == 26_250
+    assert not runs_short(second, purse, POLICY)
+    runs(second, 11_250)
+    assert granted(second, purse) == 30_000, "all that is free, of the 33.75 s that are left"
+    assert runs_short(second, purse, POLICY)
+    assert give_back(first, purse, POLICY)
+    assert first.told_ms == 33_750 // 2
+    assert not give_back(first, purse, POLICY), "it is asked once"
+    assert granted(second, purse) == 30_000
+    assert first.limit_reported(33_750 // 2)
+    assert granted(second, purse) == 26_250 + 33_750 // 4
 
 
 @dataclass
