@@ -64,7 +64,7 @@ def measure(effort: Effort, here: Home) -> Iterator[Figure]:
         yield Figure(
             SUBJECT,
             f"{effort.budget_kernels} kernels that compute, one budget: {story.what}",
-            overrun_ms,
+            max(0.0, overrun_ms),
             "ms over",
             f"{spent_part:.1%} of {effort.budget_s} GPU-seconds spent, in {used_s:.0f} s; simulated",
             max(0.0, overrun_ms) / 1000,
