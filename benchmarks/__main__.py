@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import arrays, attach, cell, doors, output, panel, round_trip, storms, watching
+from . import arrays, attach, budget, cell, doors, output, panel, round_trip, storms, watching
 from .effort import FULL, QUICK, Effort
 from .figures import Figure, as_table
 from .home import Home, home
@@ -32,6 +32,7 @@ SUBJECTS: dict[str, Callable[[Effort, Home], Iterator[Figure]]] = {
     doors.SUBJECT: doors.measure,
     panel.SUBJECT: panel.measure,
     watching.SUBJECT: watching.measure,
+    budget.SUBJECT: budget.measure,
 }
 
 

@@ -24,7 +24,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from .cells import WITHIN_S, Execution, Message, run_cell
+from .cells import WITHIN_S, Execution, Message, execute_request, run_cell
 
 _READ_BYTES = 1 << 20
 _DATA = (Opcode.BINARY, Opcode.TEXT, Opcode.CONT)
@@ -70,6 +70,10 @@ class ChannelsFrontEnd:
         """Run a cell; see :func:`~.cells.run_cell`."""
         return run_cell(self._send, self._arrivals, code, history=history, within_s=within_s, may_lose=may_lose)
 
+    def begin(self, code: str) -> None:
+        """Send a cell and wait for nothing."""
+        self._send("execute_request", execute_request(code))
+
     def wait_until_heard(self) -> None:
         """Until the kernel answers on shell and IOPub, and has nothing more to say."""
         request = self._send("kernel_info_request", {})
@@ -89,8 +93,12 @@ class ChannelsFrontEnd:
         while list(self._arrivals(0.001)):
             pass
 
-    def close(self) -> None:
+    def disconnect(self) -> None:
+        """Leave the kernel to itself."""
         self._socket.close()
+
+    def close(self) -> None:
+        self.disconnect()
         self._server.request("DELETE", f"/api/kernels/{self.kernel_id}")
 
     def _connect(self) -> tuple[socket.socket, ClientProtocol]:

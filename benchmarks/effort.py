@@ -22,6 +22,8 @@ class Effort:
     watched_kernels: int
     watching_pages: int
     watched_s: float
+    budget_kernels: int
+    budget_s: int  # GPU-seconds for all of them
 
 
 FULL = Effort(
@@ -40,6 +42,8 @@ FULL = Effort(
     watched_kernels=400,
     watching_pages=50,
     watched_s=30.0,
+    budget_kernels=4,
+    budget_s=160,
 )
 QUICK = Effort(
     cold_starts=2,
@@ -57,4 +61,6 @@ QUICK = Effort(
     watched_kernels=20,
     watching_pages=4,
     watched_s=3.0,
+    budget_kernels=2,
+    budget_s=30,
 )

@@ -12,7 +12,20 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ..wire.errors import InvalidGpuSpec, KernelNotFound, NoSuchAgent, NotAuthorized, PerijoveError
-from .api import agents, audit, dashboard, front_door, kernels, kernelspecs, metrics, money, sessions, status, tokens
+from .api import (
+    agents,
+    audit,
+    dashboard,
+    front_door,
+    kernels,
+    kernelspecs,
+    limits,
+    metrics,
+    money,
+    sessions,
+    status,
+    tokens,
+)
 from .auth import Authenticator, NoValidToken, check_host_and_origin
 from .broker import Broker
 from .doors.doors import ElsewhereLinked
@@ -51,7 +64,21 @@ def make_app(broker: Broker) -> Callable[[Scope, Receive, Send], Awaitable[None]
 def _make_http(broker: Broker, auth: Authenticator) -> FastAPI:
     http = FastAPI(title="Perijove broker", version=broker.version, docs_url="/docs", redoc_url=None)
     http.state.broker, http.state.auth = broker, auth
-    for part in (dashboard, front_door, status, agents, kernelspecs, kernels, sessions, money, tokens, metrics, audit):
+    parts = (
+        dashboard,
+        front_door,
+        status,
+        agents,
+        kernelspecs,
+        kernels,
+        sessions,
+        money,
+        limits,
+        tokens,
+        metrics,
+        audit,
+    )
+    for part in parts:
         http.include_router(part.router)
 
     @http.middleware("http")

@@ -23,6 +23,7 @@ from .core.events import (
     FleetEvent,
     KernelCreated,
     KernelDeleted,
+    LimitSet,
     Tick,
 )
 from .core.fleet import Fleet
@@ -109,6 +110,14 @@ class Auditor:
             case ClientSaid() | ApiAsked():
                 if (trail := self._trails.get(event.kernel_id)) is not None:
                     self._note_request(event, trail, entries, at)
+            case LimitSet():
+                actor = acting() or Actor(event.by, Via.JUPYTER)
+                detail = {
+                    "scope": event.scope.value,
+                    "set_by": event.set_by.value,
+                    "budget_nanodollars": event.nanodollars,
+                }
+                entries.append(AuditEntry(at, actor, Action.SET_LIMIT, event.user, detail=detail))
             case AgentSaid(message=NotIdle() as answer):
                 if (trail := self._trails.get(answer.kernel_id)) is not None:
                     trail.releasing = None

@@ -11,17 +11,21 @@ import time
 from collections.abc import Callable
 
 import structlog
+from pydantic import BaseModel
+from sqlalchemy import Connection
 
 from ..wire.models import Bill
 from ..wire.usage import Usage
+from .after_commit import AfterCommit
 from .audit import Auditor
 from .core import instructions as do
 from .core.clock import Now, WallMs
 from .core.events import FleetEvent, KernelCreated, Tick
 from .core.fleet import Fleet
+from .core.records import KernelRecord, LeaseRecord, MoneyRecord
 from .doors.doors import Doors
 from .doors.front_end import FrontEnd
-from .ledger import books
+from .ledger import books, months
 from .ledger.bill import BillRequest, build_bill
 from .ledger.ledger import Ledger
 from .ledger.spending import Spending, spending_by_user
@@ -68,6 +72,7 @@ class Broker:
         self.watchers = Watchers(self.usage)
         self.live = LiveFeed(self)
         self.links: dict[str, Peer] = {}
+        self._after_commit = AfterCommit(ledger, self._say, self._cut)
         self.doors = Doors(self)
         self.sessions = Sessions(ledger, lambda kernel_id: self.fleet.kernel(kernel_id) is not None)
         self._tick: asyncio.TimerHandle | None = None
@@ -77,18 +82,15 @@ class Broker:
     async def start(self) -> None:
         """Take up what the ledger knows of earlier days."""
         wall = self.now().wall
-        kernels, leases, unconfirmed, spent, drains, savings = await self.ledger.call(
+        kernels, leases, unconfirmed, money, drains, savings = await self.ledger.call(
             lambda connection: (
-                books.known_kernels(connection),
-                books.open_leases(connection),
-                books.unconfirmed_leases(connection, wall),
-                books.spent_by_kernel(connection),
+                *known_at(connection, wall),
                 books.known_drains(connection),
                 books.savings_by_kernel(connection),
             )
         )
-        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, spent, self.now(), drains))
-        self.fleet.restore_savings(savings, self.now())
+        self._carry_out(self.fleet.restore(kernels, leases, unconfirmed, money, self.now(), drains))
+        self.fleet.restore_savings(savings, self.fleet.steady(self.now()))
         self.metrics.take_up(self.fleet)
         self.auditor.take_up(self.fleet)
         await self.sessions.load()
@@ -97,6 +99,7 @@ class Broker:
     async def stop(self) -> None:
         if self._tick is not None:
             self._tick.cancel()
+        await self._after_commit.close()
         self.ledger.flush_renewals()
         await self.ledger.durable()
 
@@ -126,12 +129,12 @@ class Broker:
 
     async def bill(self, request: BillRequest) -> Bill:
         # The ledger's thread does as it is told in order, so what it has closed when it answers was closed by now, too.
-        present = present_of(self.fleet, self.now())
+        present = present_of(self.fleet, self.fleet.steady(self.now()))
         return await self.ledger.call(lambda connection: build_bill(connection, present, request))
 
     async def spending(self, *moments: WallMs) -> list[dict[str, Spending]]:
         """By user, since each of these moments."""
-        present = present_of(self.fleet, self.now())
+        present = present_of(self.fleet, self.fleet.steady(self.now()))
         return await self.ledger.call(
             lambda connection: [spending_by_user(connection, present, since) for since in moments]
         )
@@ -139,12 +142,15 @@ class Broker:
     def _carry_out(self, instructions: list[do.Instruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case do.ToAgent(link_id, message) | do.ToClientLink(link_id, message):
-                    if (link := self.links.get(link_id)) is not None:
-                        link.say(message.model_dump_json())
+                case do.ToAgent(link_id, message, after_commit):
+                    if after_commit or self._after_commit.holds(link_id):
+                        self._after_commit.put(link_id, message)
+                    else:
+                        self._say(link_id, message)
+                case do.ToClientLink(link_id, message):
+                    self._say(link_id, message)
                 case do.CloseLink(link_id, reason):
-                    if (link := self.links.get(link_id)) is not None:
-                        link.close_soon(reason)
+                    self._cut(link_id, reason)
                 case do.SetRoute(kernel_id, incarnation, owner, is_open):
                     self.relay.set_route(kernel_id, incarnation, owner, is_open)
                 case do.DropRoute(kernel_id):
@@ -153,6 +159,14 @@ class Broker:
                     _log_money(instruction)
                     self.ledger.put(instruction)
         self._schedule_tick()
+
+    def _say(self, link_id: str, message: BaseModel) -> None:
+        if (link := self.links.get(link_id)) is not None:
+            link.say(message.model_dump_json())
+
+    def _cut(self, link_id: str, reason: str) -> None:
+        if (link := self.links.get(link_id)) is not None:
+            link.close_soon(reason)
 
     # time -----------------------------------------------------------------------------------------------------------
 
@@ -192,6 +206,18 @@ class Broker:
                 log.info("broker.unused", seconds=limit_s)
                 when_unused()
                 return
+
+
+def known_at(
+    connection: Connection, wall: WallMs
+) -> tuple[list[KernelRecord], list[LeaseRecord], list[LeaseRecord], MoneyRecord]:
+    """What the ledger knows: kernels, open leases, those whose agents may still prove more, and users' money."""
+    month = months.open_month_of(connection, wall)
+    open_leases, unconfirmed = (
+        months.with_earlier_months(connection, found, month, wall)
+        for found in (books.open_leases(connection), books.unconfirmed_leases(connection, wall))
+    )
+    return books.known_kernels(connection), open_leases, unconfirmed, months.money(connection, month, wall)
 
 
 def _log_money(instruction: do.LedgerInstruction) -> None:

@@ -12,10 +12,10 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from .core.clock import WallMs
+from .ledger.course import DAY_MS
 from .ledger.tokens import Identity, Role
 from .live_fleet import FleetBoard
 from .live_kernels import KernelBoard
@@ -162,11 +162,9 @@ class LiveFeed:
             return
         async with self._looking_up:
             began = time.monotonic()
-            today = datetime.fromtimestamp(self._broker.now().wall / 1000, UTC).replace(
-                hour=0, minute=0, second=0, microsecond=0
-            )
-            since = [WallMs(int(start.timestamp() * 1000)) for start in (today, today.replace(day=1))]
-            found = await self._broker.spending(*since)
+            wall = self._broker.fleet.steady(self._broker.now()).wall
+            day = WallMs(wall // DAY_MS * DAY_MS)
+            found = await self._broker.spending(day, self._broker.fleet.month_began)
             self._spending = {
                 period: {user: {"real": spent.real, "simulated": spent.simulated} for user, spent in by_user.items()}
                 for period, by_user in zip(("today", "month"), found, strict=True)

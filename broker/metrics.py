@@ -101,7 +101,8 @@ class Metrics:
             if kernel.lease is not None:
                 record = kernel.lease.record
                 self._leases[record.id] = _Counted(record, kernel.lease.meter.proven)
-        for record in fleet.state.closed_unconfirmed.values():
+        for unconfirmed in fleet.state.closed_unconfirmed.values():
+            record = unconfirmed.lease
             self._leases[record.id] = _Counted(record, record.durations)
 
     def happened(self, event: FleetEvent, instructions: list[do.Instruction], fleet: Fleet, now: BootMs) -> None:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from ..wire.errors import PerijoveError, UsageError
-from . import access, audit, bill, doctor, drain, install, run, serve, status, top, up
+from . import access, audit, bill, budget, doctor, drain, install, run, serve, status, top, up
 
 app = typer.Typer(
     name="perijove",
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for part in (up, serve, install, run, status, bill, top, drain, audit, access, doctor):
+for part in (up, serve, install, run, status, bill, budget, top, drain, audit, access, doctor):
     part.register(app)
 
 

@@ -50,7 +50,8 @@ def _in_words(detail: dict[str, Any]) -> str:
         parts.append(f"{detail['ran_ms'] / 1000:.1f} s, {format_dollars(detail['cost_nanodollars'])}")
     if "budget_nanodollars" in detail:
         budget = detail["budget_nanodollars"]
-        parts.append("no budget" if budget is None else f"budget {format_dollars(budget)}")
+        scope = {"user": "total ", "month": "month's ", "kernel": "each kernel's "}.get(detail.get("scope", ""), "")
+        parts.append(f"no {scope}budget" if budget is None else f"{scope}budget {format_dollars(budget)}")
     if "role" in detail:
         parts.append(f"role {detail['role']}, for {detail['name']}")
     if "why" in detail:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 import httpx
 
 from ..wire.errors import BrokerError, BrokerUnreachable, KernelNotFound, NotAuthorized, from_code
-from ..wire.models import Bill, By
+from ..wire.models import Bill, BudgetScope, By, SetBy, UserLimits
+from ..wire.money import nanodollars_to_text
 from .address import BrokerAddress
 
 TIMEOUT_S = 20.0
@@ -79,6 +80,30 @@ class BrokerClient:
                 f"the broker at {self.address.url} is too old for a bill that ends at {until}; upgrade it"
             )
         return bill if kernels is None else bill.of_kernels(kernels)
+
+    async def limits(self, user: str | None = None) -> UserLimits:
+        """What one may spend oneself, or a user that an admin names."""
+        name = user or await self._own_name()
+        document = await self._call("GET", "/api/limits", params={"user": name})
+        return UserLimits.model_validate(document["users"][0])
+
+    async def everybodys_limits(self) -> list[UserLimits]:
+        """An admin's token shows all users', another its own."""
+        document = await self._call("GET", "/api/limits")
+        return [UserLimits.model_validate(user) for user in document["users"]]
+
+    async def set_limit(
+        self, scope: BudgetScope, nanodollars: int | None, user: str | None = None, set_by: SetBy | None = None
+    ) -> UserLimits:
+        """Set what one may spend oneself, or what an admin lets a user spend; None removes the limit."""
+        name = user or await self._own_name()
+        dollars = None if nanodollars is None else nanodollars_to_text(nanodollars)
+        body = {"scope": scope.value, "dollars": dollars, **({"set_by": set_by.value} if set_by else {})}
+        path = f"/api/limits/{quote(name, safe='')}"
+        return UserLimits.model_validate(await self._call("PUT", path, json=body))
+
+    async def _own_name(self) -> str:
+        return str((await self._call("GET", "/api/me"))["identity"]["name"])
 
     async def audit(self, since: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """The newest entries of the audit log, the oldest of them first; an admin's token shows everybody's."""

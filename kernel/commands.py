@@ -10,7 +10,7 @@ from ..wire.commands.run import run_command
 from ..wire.errors import UsageError
 from ..wire.front.answers import CommandAnswer
 from ..wire.gpu_spec import GpuSpec
-from ..wire.models import Bill, By, KernelView
+from ..wire.models import Bill, BudgetScope, By, KernelView, UserLimits
 from .remote import Remote
 
 ALREADY_THERE = "this notebook runs on the GPU kernel, so its variables are there already"
@@ -58,6 +58,14 @@ class KernelSurroundings:
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         return await self._remote.seen_panel()
+
+    async def limits(self) -> UserLimits:
+        async with await self._remote.broker() as broker:
+            return await broker.limits()
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        async with await self._remote.broker() as broker:
+            return await broker.set_limit(scope, nanodollars)
 
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)

@@ -36,7 +36,7 @@ def completions(magics: GpuMagics, line: str) -> list[str]:
     elif before[0] in ("release", "interrupt", "restart"):
         choices = [*magics.notebook.kernels]
     else:
-        choices = {"bill": ["--all", "--by", "--embed"], "budget": ["none"]}.get(before[0], [])
+        choices = {"bill": ["--all", "--by", "--embed"], "budget": ["none", "month", "user"]}.get(before[0], [])
     return [choice for choice in choices if choice.lower().startswith(word.lower())]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..client.gpu_list import list_gpus
 from ..wire.errors import UsageError
 from ..wire.gpu_spec import GpuSpec
-from ..wire.models import Bill, By, KernelView
+from ..wire.models import Bill, BudgetScope, By, KernelView, UserLimits
 from .cell_options import check_names
 from .notebook import Notebook
 from .remote_kernel import RemoteKernel
@@ -47,6 +47,14 @@ class NotebookSurroundings:
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         return self._latest().seen_panel() if self._notebook.is_watched else None
+
+    async def limits(self) -> UserLimits:
+        limits: UserLimits = self._notebook.ask_broker(lambda broker: broker.limits())
+        return limits
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        limits: UserLimits = self._notebook.ask_broker(lambda broker: broker.set_limit(scope, nanodollars))
+        return limits
 
     async def get(self, names: Sequence[str]) -> None:
         self._latest().sync.fetch(_checked("get", names))

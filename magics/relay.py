@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..wire.commands.budget import new_warnings
 from ..wire.commands.describing import describe_gpus
 from ..wire.errors import PerijoveError
 from ..wire.models import KernelState, KernelView
@@ -49,7 +50,7 @@ class Relay:
         self._incarnation: str | None = None
         self._news: list[str] = []
         self._told: set[str] = set()
-        self._warning = ""  # about the budget, told
+        self._warned: set[str] = set()  # about budgets, told
 
     # for comms ------------------------------------------------------------------------------------------------
 
@@ -147,9 +148,8 @@ class Relay:
             self._told.clear()
         elif view.notice not in self._told and view.notice not in self._news:
             self._news.append(view.notice)
-        if view.budget_warning and view.budget_warning != self._warning:
-            self._warn(view.budget_warning)
-        self._warning = view.budget_warning
+        for warning in new_warnings(view, self._warned):
+            self._warn(warning)
         if view.state is KernelState.ATTACHED:
             self._comms.resumed()
 

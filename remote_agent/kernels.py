@@ -421,7 +421,7 @@ class Kernels:
         else:
             why_lost = await self._suspend(kernel, process, keep, stop_within_s)
         if why_lost and reason == "budget":
-            why_lost = f"the kernel's budget was used up, and {why_lost}"
+            why_lost = f"its budget was used up, and {why_lost}"
         if why_lost:
             await self._end_process(kernel)
         report = self._close_lease(kernel)

@@ -64,6 +64,7 @@ class LeaseMeter:
             starting_ms=self._spent_ns[Phase.STARTING] // _NS_PER_MS,
             busy_ms=self._spent_ns[Phase.BUSY] // _NS_PER_MS,
             idle_ms=self._spent_ns[Phase.IDLE] // _NS_PER_MS,
+            limit_ms=self.limit_ms,
         )
 
     def _settle(self, now_ns: int) -> None:

@@ -15,12 +15,16 @@ from .versions import ProtocolVersion
 
 
 class LeaseReport(Document):
-    """How long a lease has run, by what the kernel did; the agent is the one who knows."""
+    """How long a lease has run, by what the kernel did; the agent is the one who knows.
+
+    ``limit_ms``: for how long it may run, by what its agent was told last; None: no limit, or an agent before 1.4.
+    """
 
     lease_id: str
     starting_ms: int = Field(ge=0)
     busy_ms: int = Field(ge=0)
     idle_ms: int = Field(ge=0)
+    limit_ms: int | None = None
 
 
 class KernelReport(Document):

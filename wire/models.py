@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from .states import BudgetScope as BudgetScope
 from .states import GpuState as GpuState
 from .states import KernelState as KernelState
+from .states import SetBy as SetBy
 
 
 class Document(BaseModel):
@@ -63,6 +65,22 @@ class LeaseView(Document):
     cost_nanodollars: int = 0
 
 
+class BudgetView(Document):
+    """A budget that applies to a kernel, and what is spent of it as of now.
+
+    A user's and a month's budget count real and simulated money apart: the same limit holds for each. A kernel's counts
+    both together, and is called simulated as soon as there is simulated money in it.
+    """
+
+    scope: BudgetScope
+    limit_nanodollars: int
+    spent_nanodollars: int
+    simulated: bool
+    set_by: SetBy
+    by: str = ""  # who set it, where that is known
+    warning: str = ""  # one plain sentence, from 80 % on
+
+
 class KernelView(Document):
     """A kernel as its user sees it: the ``perijove`` object of the kernel API, and the ``state`` message of a link."""
 
@@ -85,8 +103,33 @@ class KernelView(Document):
     budget_nanodollars: int | None = None  # what this kernel may cost altogether; None: no limit
     spent_nanodollars: int = 0  # by all its leases so far, simulated ones too
     spent_simulated_nanodollars: int = 0  # the part of it that is simulated
-    budget_warning: str = ""  # one plain sentence, from 80 % of the budget on
+    budget_warning: str = ""  # the first of the warnings of ``budgets``
     draining: str = ""  # "gpu-1 is draining (asked by ann)" while its process or GPU is on such an agent
+    budgets: list[BudgetView] = Field(default_factory=list)  # all that apply to this kernel, the tightest first
+
+
+class ScopeLimit(Document):
+    """What one user may spend in one scope. The lower of the two limits holds."""
+
+    scope: BudgetScope
+    own_nanodollars: int | None = None  # set by the user; None: no limit
+    admin_nanodollars: int | None = None  # set by an admin; its user cannot raise it
+    limit_nanodollars: int | None = None  # what holds
+    set_by: SetBy | None = None  # whose limit that is
+    by: str = ""  # the name of who set it
+    spent_nanodollars: int | None = None  # real money, as of now; None for a kernel's limit: it holds for each
+    spent_simulated_nanodollars: int | None = None  # apart, and limited apart
+
+
+class UserLimits(Document):
+    """A user's budgets beside those of single kernels, in the order kernel, user, month."""
+
+    user: str
+    month: str  # the one that is counted now, UTC: "2026-11"
+    limits: list[ScopeLimit]
+
+    def of(self, scope: BudgetScope) -> ScopeLimit:
+        return next(limit for limit in self.limits if limit.scope is scope)
 
 
 class BillLine(Document):

@@ -44,6 +44,16 @@ def dollars_to_nanodollars(text: str) -> int:
     return int((amount * NANODOLLARS_PER_DOLLAR).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
+def nanodollars_to_text(nanodollars: int) -> str:
+    """The same amount in dollars with every digit, as :func:`dollars_to_nanodollars` reads it.
+
+    >>> nanodollars_to_text(5_000_000_000), nanodollars_to_text(40_000)
+    ('5', '0.00004')
+    """
+    whole, part = divmod(nanodollars, NANODOLLARS_PER_DOLLAR)
+    return f"{whole}.{part:09d}".rstrip("0").rstrip(".")
+
+
 def format_dollars(nanodollars: int) -> str:
     """For people: ``$0.0039``; four decimals below ten dollars, two from there on; never a bare zero for a cost.
 

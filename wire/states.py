@@ -17,6 +17,19 @@ class KernelState(StrEnum):
     TERMINATED = "terminated"  # gone
 
 
+class BudgetScope(StrEnum):
+    """What a budget is for; each is a limit of its own, and the lowest ends a lease."""
+
+    KERNEL = "kernel"  # what one kernel costs altogether
+    USER = "user"  # all that a user ever spends
+    MONTH = "month"  # what a user spends in a calendar month, UTC
+
+
+class SetBy(StrEnum):
+    USER = "user"  # for themselves
+    ADMIN = "admin"  # holds for the user, who cannot raise it
+
+
 class GpuState(StrEnum):
     FREE = "free"
     HELD = "held"  # by a kernel of this agent

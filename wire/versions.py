@@ -18,6 +18,7 @@ class ProtocolVersion(BaseModel):
 
 
 PROTOCOL = ProtocolVersion(major=1, minor=4)
+LIMITS_TOLD_SINCE_MINOR = 4  # an older agent does not say which limit it goes by
 USAGE_SINCE_MINOR = 3  # an older broker would close a link on which an agent reports what its GPUs do
 WATCH_SINCE_MINOR = 4  # ... or one on which a client asks to watch a kernel, or to keep its GPU
 

@@ -17,12 +17,13 @@ from ...wire.control import (
     Renewed,
 )
 from ...wire.errors import AttachFailed
-from ...wire.models import GpuState, KernelState
+from ...wire.models import BudgetScope, GpuState, KernelState
 from . import budget, draining
 from . import instructions as do
 from .clock import Now
 from .lease import HOLDS_GPU, Event
 from .meter import Durations, capped
+from .prepaid import grant, is_promised_twice, runs_short
 from .records import Agent, Kernel
 from .respec import spec_is_met
 from .state import FleetState
@@ -81,11 +82,19 @@ def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
         kernel = leases.get(report.lease_id)
         if kernel is None or kernel.lease is None:
             continue
-        durations = state.take_report(kernel.lease, report, now)
+        lease = kernel.lease
+        durations = state.take_report(lease, report, now)
+        if agent.tells_limits and lease.limit_reported(report.limit_ms):
+            state.drawn.add(kernel.user)  # what it gave back is there for others
         state.out.append(do.RenewLease(report.lease_id, durations, now.wall))
         allowances[report.lease_id] = state.policy.allowance_ms / 1000
-        if (limit_ms := budget.limit_ms(kernel)) is not None:
+        limit_ms = grant(lease, kernel.purse, budget.kernel_limit_ms(kernel), state.policy)
+        if limit_ms is not None:
             limits[report.lease_id] = limit_ms
+        if is_promised_twice(kernel.purse, simulated=lease.record.simulated) or runs_short(
+            lease, kernel.purse, state.policy
+        ):
+            state.drawn.add(kernel.user)
         state.touch(kernel)
     state.tell_agent(agent.id, Renewed(allowances_s=allowances, limits_ms=limits))
     if not agent.caught_up:
@@ -95,10 +104,9 @@ def _renew(state: FleetState, agent: Agent, message: Renew, now: Now) -> None:
 
 def _hold_nothing_back(state: FleetState, agent: Agent) -> None:
     """An agent says what it had kept for the broker before its first Renew: no more proof of older leases will come."""
-    for lease in state.closed_unconfirmed.values():
-        kernel = state.kernels.get(lease.kernel_id)
-        if lease.agent_id == agent.id and kernel is not None and kernel.account.held_back.pop(lease.id, 0):
-            state.touch(kernel)
+    for unconfirmed in state.closed_unconfirmed.values():
+        if unconfirmed.lease.agent_id == agent.id:
+            state.hold_nothing_back(unconfirmed.lease)
 
 
 def _activity(state: FleetState, agent: Agent, message: Activity, now: Now) -> None:
@@ -197,15 +205,20 @@ def _late_release(state: FleetState, agent: Agent, message: Released, now: Now) 
 
 def prove_late(state: FleetState, report: LeaseReport, now: Now) -> None:
     """What the agent counted after the broker had closed the lease without its word."""
-    lease = state.closed_unconfirmed.pop(report.lease_id, None)
+    lease = state.take_unconfirmed(report.lease_id)
     if lease is None:
         return
     proven = capped(Durations.of(report), now.wall - lease.opened_at)
     state.out.append(do.AdjustLease(lease.id, proven, now.wall))
+    if proven.total_ms < lease.durations.total_ms:
+        return
+    cost, month = (
+        lease.cost_of(proven, scope) - lease.cost_of(lease.durations, scope)
+        for scope in (BudgetScope.USER, BudgetScope.MONTH)
+    )
+    state.purse_of(lease.user).charge(lease, cost, month)
     if (kernel := state.kernels.get(lease.kernel_id)) is not None:
-        more_ms = max(0, proven.total_ms - lease.durations.total_ms)
-        kernel.account.held_back.pop(lease.id, None)
-        kernel.account.charge(more_ms * lease.nanodollars_per_ms, simulated=lease.simulated)
+        kernel.account.charge(cost, simulated=lease.simulated)
         state.touch(kernel)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ...wire.control import Limit
 from ...wire.errors import AttachCancelled, KernelReleased
 from ...wire.link import (
     MOST_KEEP_S,
@@ -19,11 +18,12 @@ from ...wire.link import (
 )
 from ...wire.models import KernelState
 from ...wire.versions import PROTOCOL
-from . import budget, respec
 from . import instructions as do
+from . import respec
 from .clock import BootMs, Now
 from .events import ClientLinkOpened, KernelCreated
 from .records import Kernel
+from .sharing import set_kernel_budget
 from .state import FleetState
 from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
@@ -35,6 +35,7 @@ GOODBYE = "the kernel was ended"
 def kernel_created(state: FleetState, event: KernelCreated, now: Now) -> None:
     kernel = Kernel(event.kernel_id, event.user, event.name, event.spec, now.wall, own_timeout_ms=event.idle_timeout_ms)
     kernel.account.budget, kernel.notebook = event.budget_nanodollars, event.notebook
+    state.give_purse(kernel)
     kernel.away_since = kernel.active_at = now.boot
     state.kernels[kernel.id] = kernel
     state.touch(kernel)
@@ -83,7 +84,8 @@ def client_said(state: FleetState, kernel: Kernel, message: FromClient, now: Now
         case RestartRequest():
             _restart(state, kernel, message, now)
         case BudgetRequest():
-            _set_budget(state, kernel, message, now)
+            set_kernel_budget(state, kernel, message.nanodollars, now)
+            state.reply(kernel, message.request_id)
         case KeepRequest():
             _keep(state, kernel, message, now)
         case LocalActivity():
@@ -141,19 +143,6 @@ def _cancel(state: FleetState, kernel: Kernel, request_id: str) -> None:
     state.reply(kernel, request_id, AttachCancelled.code, "the attach was cancelled")
     if not kernel.attaches and kernel.state is KernelState.QUEUED:
         leave_queue(state, kernel, AttachCancelled.code, "the attach was cancelled")
-
-
-def _set_budget(state: FleetState, kernel: Kernel, message: BudgetRequest, now: Now) -> None:
-    """Holds from now on: the agent hears of it at once, and who waits for what cannot be paid waits no more."""
-    kernel.account.budget = message.nanodollars
-    state.touch(kernel)
-    if kernel.lease is not None:
-        record = kernel.lease.record
-        limit = Limit(kernel_id=kernel.id, lease_id=record.id, limit_ms=budget.limit_ms(kernel))
-        state.tell_agent(record.agent_id, limit)
-    elif kernel.state is KernelState.QUEUED and (why := budget.refusal(kernel, now.boot)):
-        leave_queue(state, kernel, budget.CODE, why)
-    state.reply(kernel, message.request_id)
 
 
 def _keep(state: FleetState, kernel: Kernel, message: KeepRequest, now: Now) -> None:

@@ -12,6 +12,7 @@ BootMs = NewType("BootMs", int)
 WallMs = NewType("WallMs", int)  # since 1970, UTC
 
 BOOT_ZERO = BootMs(0)
+WALL_ZERO = WallMs(0)
 
 
 @dataclass(frozen=True, slots=True)

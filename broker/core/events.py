@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ...wire.control import FromAgent, Hello
 from ...wire.gpu_spec import GpuSpec
 from ...wire.link import BudgetRequest, FromClient, KeepRequest, ReleaseRequest
+from ...wire.states import BudgetScope, SetBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,17 @@ class ApiAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSet:
+    """What a user may spend was set, by ``by``; None: there is no such limit any more. Who may, was seen to before."""
+
+    user: str
+    scope: BudgetScope
+    set_by: SetBy
+    nanodollars: int | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClientLinkClosed:
     kernel_id: str
     link_id: str
@@ -112,6 +124,7 @@ FleetEvent = (
     | ClientLinkOpened
     | ClientSaid
     | ApiAsked
+    | LimitSet
     | ClientLinkClosed
     | DrainAsked
     | DrainUndone

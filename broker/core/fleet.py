@@ -15,6 +15,7 @@ from ...wire.models import KernelState, KernelView
 from . import budget, draining
 from . import instructions as do
 from .agent_events import agent_said
+from .calendar import month_name
 from .client_events import client_said, kernel_created, link_closed, link_opened
 from .clock import BootMs, Now, WallMs, earliest
 from .events import (
@@ -30,6 +31,7 @@ from .events import (
     FleetEvent,
     KernelCreated,
     KernelDeleted,
+    LimitSet,
     NotebookNamed,
     Tick,
 )
@@ -38,6 +40,7 @@ from .lease import HOLDS_GPU
 from .meter import Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
+from .purse import Purse
 from .reconcile import agent_connected, agent_lost, agent_vanished
 from .records import (
     Agent,
@@ -48,12 +51,16 @@ from .records import (
     KernelsSavings,
     Lease,
     LeaseRecord,
+    MoneyRecord,
     Pending,
     Savings,
 )
-from .state import FleetState
+from .sharing import open_month_if_due, set_limit, share_out
+from .state import PROOF_TIMER, FleetState
 from .view import idle_deadline, view_of
 from .wishes import end_kernel, leave_queue, settle
+
+MONTH_TIMER = "month"
 
 
 class Fleet:
@@ -68,12 +75,31 @@ class Fleet:
         self._saved: dict[str, KernelRecord] = {}
         self._routes: dict[str, do.SetRoute] = {}
 
+    def steady(self, now: Now) -> Now:
+        """A moment with the time of day that the books go by."""
+        return self.state.calendar.steady(now)
+
     # reading ----------------------------------------------------------------------------------------------------
 
     @property
     def kernels(self) -> dict[str, Kernel]:
         """By id; terminated ones stay until their agent has confirmed that nothing is held."""
         return self.state.kernels
+
+    @property
+    def purses(self) -> dict[str, Purse]:
+        """What users have spent and may spend, by name: of all who have had a kernel or a limit."""
+        return self.state.purses
+
+    @property
+    def month_began(self) -> WallMs:
+        """When the month began that is counted now."""
+        return self.state.calendar.month
+
+    @property
+    def month_name(self) -> str:
+        """The month that is counted now, UTC."""
+        return month_name(self.state.calendar.month)
 
     @property
     def agents(self) -> dict[str, Agent]:
@@ -103,7 +129,8 @@ class Fleet:
     # events -----------------------------------------------------------------------------------------------------
 
     def handle(self, event: FleetEvent, now: Now) -> list[do.Instruction]:
-        state = self.state
+        state, now = self.state, self.state.calendar.steady(now)
+        open_month_if_due(state, now)
         match event:
             case AgentConnected():
                 agent_connected(state, event, now, self._version)
@@ -117,6 +144,8 @@ class Fleet:
                     agent_lost(state, agent, now)
             case KernelCreated():
                 kernel_created(state, event, now)
+            case LimitSet():
+                set_limit(state, event, now)
             case DrainAsked():
                 draining.drain_asked(state, event, now)
             case DrainUndone():
@@ -131,8 +160,10 @@ class Fleet:
                 kernel = self.kernel(event.kernel_id)
                 if kernel is not None:
                     self._kernel_event(kernel, event, now)
-        while state.plan_needed:
-            serve_queue(state, now)
+        while state.plan_needed or state.drawn:
+            share_out(state, now)
+            if state.plan_needed:
+                serve_queue(state, now)
         return self._flush(now)
 
     def _kernel_event(
@@ -164,6 +195,8 @@ class Fleet:
                 draining.enforce(self.state, subject, now)
             elif name == PLAN_TIMER:
                 self.state.plan_needed = True
+            elif name == PROOF_TIMER:
+                self.state.forget_too_late(now)
 
     def _kernel_due(self, kernel: Kernel, now: Now) -> None:
         """A deadline of this kernel has come; find out which, and set the next (in ``_flush``)."""
@@ -225,6 +258,7 @@ class Fleet:
         state.out, state.replies, state.closes = [], [], []
         state.touched.clear()
         state.welcomed.clear()
+        state.timers.set(MONTH_TIMER, state.calendar.next_month_at)  # a tick is all it takes
         return done
 
     def _forget(self, kernel_id: str, kernel: Kernel | None, states: list[do.Instruction], now: Now) -> None:
@@ -269,25 +303,27 @@ class Fleet:
         kernels: Iterable[KernelRecord],
         leases: Iterable[LeaseRecord],
         unconfirmed: Iterable[LeaseRecord],
-        spent: Mapping[str, tuple[int, int]],
+        money: MoneyRecord,
         now: Now,
         drains: Iterable[DrainRecord] = (),
     ) -> list[do.Instruction]:
-        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost.
-
-        ``spent``: by kernel, what its closed leases have cost, and the part of that which is simulated; nano-dollars.
-        """
+        """Take up what the ledger knows. Leases wait for their agents as if those had just been lost."""
         state = self.state
+        state.calendar.month = max(state.calendar.month, money.month_began or state.calendar.month)
+        now = state.calendar.steady(now)
+        self._restore_purses(money)
         for record in kernels:
             kernel = state.kernels[record.id] = _kernel_from(record, now)
-            kernel.account.spent, kernel.account.spent_simulated = spent.get(record.id, (0, 0))
+            state.give_purse(kernel)
+            kernel.account.spent, kernel.account.spent_simulated = money.kernels.get(record.id, (0, 0))
             self._saved[record.id] = record
         for lease_record in unconfirmed:
-            state.await_proof(state.kernels.get(lease_record.kernel_id), lease_record)
+            state.await_proof(state.kernels.get(lease_record.kernel_id), lease_record, None, now)
         for lease_record in leases:
             holder = state.kernels.get(lease_record.kernel_id)
             kernel = holder or _deleted_holder(lease_record)
             state.kernels[kernel.id] = kernel
+            state.give_purse(kernel)
             kernel.lease = _lease_from(lease_record, now)
             kernel.agent_id, kernel.agent_name = lease_record.agent_id, lease_record.agent_name
             state.hold(kernel.lease)
@@ -307,6 +343,14 @@ class Fleet:
             if kernel.lease is None and known.last is not None:
                 gap = Gap(known.last, BootMs(now.boot - max(0, now.wall - known.closed_at)))
             kernel.savings = Savings(known.saved, known.saved_simulated, gap)
+
+    def _restore_purses(self, money: MoneyRecord) -> None:
+        for limit in money.limits:
+            self.state.purse_of(limit.user).limits[limit.scope, limit.set_by] = limit
+        for (user, simulated), cost in money.ever.items():
+            self.state.purse_of(user).tally(simulated=simulated).ever = cost
+        for (user, simulated), cost in money.month.items():
+            self.state.purse_of(user).tally(simulated=simulated).month = cost
 
     def _restore_state(self, kernel: Kernel, now: Now) -> None:
         state = self.state

@@ -10,6 +10,7 @@ from ...wire.models import Gpu, GpuState
 from . import budget, respec
 from .clock import BootMs, Now, earliest
 from .lease import Event
+from .prepaid import grant
 from .records import Agent, Kernel
 from .schedule import Grant, Host, Refuse, Request, Wait, plan
 from .state import FleetState
@@ -114,7 +115,8 @@ def _as_planned(state: FleetState, agent: Agent, gpu: Gpu) -> Gpu:
 def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...], now: Now) -> None:
     """Hold the GPUs, open the lease, and have the agent bind. The ledger's commit runs beside it (docs/billing.md)."""
     rate, name = state.price_of(gpus) * max(1, len(gpus)), gpus[0].model if gpus else "cpu"
-    if why := budget.refusal(kernel, now.boot, rate, name if len(gpus) < 2 else f"{len(gpus)} × {name}"):
+    money = {any(gpu.simulated for gpu in gpus)}
+    if why := budget.refusal(kernel, now.boot, money, rate, name if len(gpus) < 2 else f"{len(gpus)} × {name}"):
         leave_queue(state, kernel, budget.CODE, why)
         state.plan_needed = True  # for those who would have had these GPUs
         return
@@ -139,8 +141,9 @@ def _grant(state: FleetState, kernel: Kernel, agent: Agent, gpus: tuple[Gpu, ...
             gpus=list(lease.record.gpus),
             incarnation=kernel.incarnation,
             allowance_s=state.policy.allowance_ms / 1000,
-            limit_ms=budget.limit_ms(kernel),
+            limit_ms=grant(lease, kernel.purse, budget.kernel_limit_ms(kernel), state.policy),
             session=kernel.session,
         ),
+        after_commit=bool(kernel.purse.shared_limits),  # what it is granted must never be granted to another
     )
     state.expect(kernel, "bind", request_id, now)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...wire.control import FromBroker
 from ...wire.link import ToClient
+from ...wire.states import BudgetScope, SetBy
 from .clock import WallMs
 from .meter import Durations
+from .purse import LimitRecord
 from .records import DrainRecord, KernelRecord, LeaseRecord
 
 
 @dataclass(frozen=True, slots=True)
 class ToAgent:
+    """``after_commit``: only when all ledger instructions before it are on disk."""
+
     link_id: str
     message: FromBroker
+    after_commit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,38 @@ class ForgetDrain:
     agent_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SaveLimit:
+    limit: LimitRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLimit:
+    user: str
+    scope: BudgetScope
+    set_by: SetBy
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMonth:
+    """A month has begun. ``proven``: how long each lease had run by then, of which more proof may come."""
+
+    start: WallMs
+    proven: Mapping[str, Durations]
+
+
 LedgerInstruction = (
-    OpenLease | RenewLease | CloseLease | AdjustLease | CountGap | SaveKernel | ForgetKernel | SaveDrain | ForgetDrain
+    OpenLease
+    | RenewLease
+    | CloseLease
+    | AdjustLease
+    | CountGap
+    | SaveKernel
+    | ForgetKernel
+    | SaveDrain
+    | ForgetDrain
+    | SaveLimit
+    | ForgetLimit
+    | OpenMonth
 )
 Instruction = ToAgent | ToClientLink | CloseLink | SetRoute | DropRoute | LedgerInstruction

@@ -49,6 +49,14 @@ class Durations:
             case Phase.IDLE:
                 return replace(self, idle_ms=self.idle_ms + ms)
 
+    def minus(self, before: Durations) -> Durations:
+        """What came after; a phase that was cut since (see ``capped``) is none, and not less than none."""
+        return Durations(
+            max(0, self.starting_ms - before.starting_ms),
+            max(0, self.busy_ms - before.busy_ms),
+            max(0, self.idle_ms - before.idle_ms),
+        )
+
     def cost(self, price_microdollars_per_second: int, count: int) -> int:
         """In nano-dollars."""
         return cost_nanodollars(price_microdollars_per_second, count, self.total_ms)

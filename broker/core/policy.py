@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MINUTE_MS = 60_000
+LETTING_GO_MS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,9 @@ class Policy:
     def vanish_after_ms(self) -> int:
         """From the last contact with an agent until its leases count as over."""
         return self.allowance_ms + self.margin_ms
+
+    @property
+    def unheard_ms(self) -> int:
+        """What a lease may run beyond what is known of it: until its agent counts as gone, and what letting go takes;
+        and a restarted broker's last renewal may be older."""
+        return self.vanish_after_ms + LETTING_GO_MS

@@ -98,6 +98,9 @@ def _lease_goes_on(
         return False
     lease.meter.go_on(now.boot)
     durations = state.take_report(lease, lease_report, now)
+    if state.agents[lease.record.agent_id].tells_limits:
+        lease.limit_found(lease_report.limit_ms)
+    state.drawn.add(kernel.user)
     state.out.append(do.RenewLease(lease.record.id, durations, now.wall))
     kernel.keepable = report.keepable
     if kernel.state is KernelState.STARTING:
@@ -142,6 +145,7 @@ def _adopt(
     if kernel.incarnation not in (None, report.incarnation):
         return False
     lease = state.open_lease(kernel, agent, gpus, now, lease_report.lease_id)
+    lease.limit_found(lease_report.limit_ms if agent.tells_limits else None)
     # What the agent counted so far was before this broker's time; nothing else is known to cap it by.
     lease.meter.proven = lease.meter.shown = Durations.of(lease_report)
     lease.meter.started = type(now.boot)(now.boot - lease.meter.proven.total_ms)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ...wire.control import Hello
 from ...wire.gpu_spec import GpuSpec
-from ...wire.models import Gpu, KernelState
+from ...wire.models import BudgetScope, Gpu, KernelState
+from ...wire.versions import LIMITS_TOLD_SINCE_MINOR
 from .account import Account
 from .clock import BOOT_ZERO, BootMs, WallMs
 from .meter import NOTHING, Durations, Meter
+from .purse import LimitRecord, Purse
 
 Question = Literal["bind", "release", "restart", "end"]
 
@@ -63,10 +66,27 @@ class LeaseRecord:
     opened_at: WallMs
     durations: Durations = NOTHING
     notebook: str = ""  # the kernel's, when the lease was opened
+    before_month: Durations = NOTHING  # the part that was proven before the open month began
 
     @property
     def nanodollars_per_ms(self) -> int:
         return self.price_microdollars_per_second * self.count
+
+    def cost_of(self, durations: Durations, scope: BudgetScope = BudgetScope.USER) -> int:
+        """What it costs when it has run for so long, as a budget of this scope counts it."""
+        counted = durations.minus(self.before_month) if scope is BudgetScope.MONTH else durations
+        return counted.cost(self.price_microdollars_per_second, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyRecord:
+    """What the ledger knows of users' money when a broker starts. Costs are of closed leases, in nano-dollars."""
+
+    kernels: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # by kernel: all, and the simulated part
+    ever: Mapping[tuple[str, bool], int] = field(default_factory=dict)  # by user and whether it is simulated
+    month: Mapping[tuple[str, bool], int] = field(default_factory=dict)  # proven since the open month began
+    month_began: WallMs | None = None  # None: no month was opened yet
+    limits: Sequence[LimitRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +101,38 @@ class KernelsSavings:
 
 @dataclass(slots=True)
 class Lease:
-    """An open lease."""
+    """An open lease, and how long it may run altogether: as its agent was told last, and at most as it may go by.
+
+    None is no limit; that is also what is assumed of a lease that was opened by an earlier broker.
+    """
 
     record: LeaseRecord
     meter: Meter
+    told_ms: int | None = None
+    goes_by_ms: int | None = None
 
     def cost_at(self, now: BootMs) -> int:
-        return self.meter.at(now).cost(self.record.price_microdollars_per_second, self.record.count)
+        return self.record.cost_of(self.meter.at(now))
+
+    def month_begins(self) -> None:
+        self.record = replace(self.record, before_month=self.meter.proven)
+
+    def tell_limit(self, limit_ms: int | None) -> None:
+        """Its agent will be told; until it says so, it may go by what it was told before."""
+        self.told_ms = limit_ms
+        if self.goes_by_ms is not None:
+            self.goes_by_ms = None if limit_ms is None else max(self.goes_by_ms, limit_ms)
+
+    def limit_reported(self, limit_ms: int | None) -> bool:
+        """Its agent says what it goes by, which is sure once that is what it was told last; whether that is news."""
+        if limit_ms != self.told_ms or limit_ms == self.goes_by_ms:
+            return False
+        self.goes_by_ms = limit_ms
+        return True
+
+    def limit_found(self, limit_ms: int | None) -> None:
+        """Its agent has connected anew: nothing is under way to it, and what it says is what there is."""
+        self.told_ms = self.goes_by_ms = limit_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +209,13 @@ class Agent:
     python: str = ""
     isolated: bool = False
     draining: bool = False  # it wants no new leases, by its own word
+    tells_limits: bool = True  # its reports say which limits it goes by
     caught_up: bool = False  # what it had kept while it was out of contact has been said
 
     def hello(self, hello: Hello) -> None:
         self.name, self.version, self.python, self.spares = hello.name, hello.version, hello.python, hello.spares
         self.isolated, self.draining, self.caught_up = hello.isolated, hello.draining, False
+        self.tells_limits = hello.protocol.minor >= LIMITS_TOLD_SINCE_MINOR
         self.gpus = {gpu.uuid: gpu for gpu in hello.gpus}
 
 
@@ -193,6 +240,7 @@ class Kernel:
     lease: Lease | None = None
     drain: Drain | None = None  # of that agent
     account: Account = field(default_factory=Account)
+    purse: Purse = field(default_factory=Purse)  # of its user
     busy: bool = False
     keepable: bool = True
     quiet_since: BootMs | None = None

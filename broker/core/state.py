@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, replace
 
 from ...wire.control import End, FromBroker, LeaseReport
 from ...wire.link import Reply, ToClient
-from ...wire.models import Gpu, GpuState, KernelState, KernelView
+from ...wire.models import BudgetScope, Gpu, GpuState, KernelState, KernelView
 from . import instructions as do
-from .clock import Now
+from .calendar import Calendar
+from .clock import BootMs, Now
 from .idle import idle_timeout_ms
 from .lease import Event, next_state
 from .meter import Durations, Meter, Phase
 from .policy import Policy
 from .prices import PriceBook
+from .purse import HeldBack, Purse
 from .records import Agent, Drain, Gap, Kernel, Lease, LeaseRecord, Pending, Question
 from .shares import Shares
 from .timers import Timers
@@ -26,13 +28,24 @@ from .view import activity_of
 
 GpuKey = tuple[str, str]
 REMEMBERED_CLOSED_LEASES = 10_000
-# Beyond its allowance an agent may take a while to stop what runs; and a restarted broker's last renewal may be older.
-LETTING_GO_MS = 20_000
+LATE_PROOF_WANTED_MS = 7 * 24 * 3_600_000
+PROOF_TIMER = "proof"
 
 
 def gpu_key(agent_id: str, uuid: str, *, simulated: bool) -> GpuKey:
     """A real GPU is one thing, whoever reports it; a simulated one belongs to its agent."""
     return (agent_id if simulated else "", uuid)
+
+
+@dataclass(slots=True)
+class Unconfirmed:
+    """A lease that was closed without its agent's word."""
+
+    lease: LeaseRecord
+    wanted_until: BootMs
+
+    def month_begins(self) -> None:
+        self.lease = replace(self.lease, before_month=self.lease.durations)
 
 
 @dataclass(slots=True)
@@ -46,9 +59,11 @@ class FleetState:
     holds: dict[GpuKey, str] = field(default_factory=dict)  # GPU → the open lease on it
     drains: dict[str, Drain] = field(default_factory=dict)  # by agent, which may be unknown or away
     queued: set[str] = field(default_factory=set)
-    closed_unconfirmed: dict[str, LeaseRecord] = field(default_factory=dict)  # late proof of them is still welcome
+    closed_unconfirmed: dict[str, Unconfirmed] = field(default_factory=dict)  # late proof of them is still welcome
     shares: Shares = field(default_factory=Shares)
     timers: Timers = field(default_factory=Timers)
+    calendar: Calendar = field(init=False)
+    purses: dict[str, Purse] = field(default_factory=dict)  # by user
     agents_seen: set[str] = field(default_factory=set)  # since the broker started
     plan_needed: bool = False
 
@@ -57,7 +72,11 @@ class FleetState:
     replies: list[do.ToClientLink] = field(default_factory=list)
     closes: list[do.CloseLink] = field(default_factory=list)
     touched: dict[str, None] = field(default_factory=dict)
+    drawn: set[str] = field(default_factory=set)  # users whose money for other kernels has become more or less
     welcomed: dict[str, KernelView] = field(default_factory=dict)  # what a Welcome of this event has already said
+
+    def __post_init__(self) -> None:
+        self.calendar = Calendar.at(self.started)
 
     # saying things ----------------------------------------------------------------------------------------------
 
@@ -85,10 +104,10 @@ class FleetState:
         agent = self.agents.get(agent_id or "")
         return agent.link_id if agent is not None else None
 
-    def tell_agent(self, agent_id: str, message: FromBroker) -> None:
+    def tell_agent(self, agent_id: str, message: FromBroker, *, after_commit: bool = False) -> None:
         """Say something to an agent that is connected; one that is not learns how things are from its Welcome."""
         if (link_id := self.link_of(agent_id)) is not None:
-            self.out.append(do.ToAgent(link_id, message))
+            self.out.append(do.ToAgent(link_id, message, after_commit))
 
     def expect(self, kernel: Kernel, question: Question, request_id: str, now: Now) -> None:
         kernel.pending = Pending(question, request_id, now.boot_in(self.policy.answer_patience_ms))
@@ -145,13 +164,14 @@ class FleetState:
             opened_at=now.wall,
             notebook=kernel.notebook,
         )
-        lease = Lease(record, Meter(started=now.boot, shown_at=now.boot))
+        lease = Lease(record, Meter(started=now.boot, shown_at=now.boot), told_ms=0, goes_by_ms=0)
         if (gap := kernel.savings.gap) is not None:
             self.out.append(do.CountGap(gap.lease.id, gap.ms_at(now.boot)))
             kernel.savings.end_gap(now.boot)
         kernel.lease, kernel.agent_id, kernel.agent_name = lease, agent.id, agent.name
         kernel.drain = self.drains.get(agent.id)
         self.hold(lease)
+        self.drawn.add(record.user)
         self.out.append(do.OpenLease(record))
         self.touch(kernel)
         return lease
@@ -161,6 +181,30 @@ class FleetState:
         for uuid in record.gpus:
             self.holds[gpu_key(record.agent_id, uuid, simulated=record.simulated)] = record.id
         self.shares.held(record.user, len(record.gpus))
+        self.purse_of(record.user).leases[record.id] = lease
+
+    def purse_of(self, user: str) -> Purse:
+        purse = self.purses.get(user)
+        if purse is None:
+            purse = self.purses[user] = Purse(user, self.calendar.month, self.policy.unheard_ms)
+        return purse
+
+    def give_purse(self, kernel: Kernel) -> None:
+        """A kernel that is new here draws on its user's money."""
+        kernel.purse = self.purse_of(kernel.user)
+        kernel.account.cap = kernel.purse.limit(BudgetScope.KERNEL)
+
+    def money_for(self, kernel: Kernel) -> set[bool]:
+        """Whether what meets its spec here costs simulated money (True), real money, or either."""
+        if kernel.spec.is_cpu or not kernel.purse.shared_limits:
+            return {False}  # where nothing counts them apart, nobody need look
+        found = {
+            gpu.simulated
+            for agent in self.agents.values()
+            for gpu in agent.gpus.values()
+            if any(choice.accepts(gpu.model, gpu.memory_bytes) for choice in kernel.spec.choices)
+        }
+        return {False} if False in found else found or {False, True}
 
     def close_lease(self, kernel: Kernel, now: Now, report: LeaseReport | None, *, confirmed: bool = True) -> None:
         """The kernel's lease is over: at what the agent says, or at what it said last."""
@@ -169,10 +213,13 @@ class FleetState:
         durations = self.take_report(lease, report, now) if report is not None else lease.meter.proven
         record = lease.record
         self.out.append(do.CloseLease(record.id, durations, now.wall, confirmed))
-        cost = durations.cost(record.price_microdollars_per_second, record.count)
+        cost, purse = record.cost_of(durations), self.purse_of(record.user)
         kernel.account.charge(cost, simulated=record.simulated)
+        purse.charge(record, cost, record.cost_of(durations, BudgetScope.MONTH))
         if not confirmed:
-            self.await_proof(kernel, replace(record, durations=durations))
+            self.await_proof(kernel, replace(record, durations=durations), purse.may_still_cost(lease), now)
+        del purse.leases[record.id]
+        self.drawn.add(record.user)
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.respec_wish = None
@@ -181,14 +228,44 @@ class FleetState:
         self.plan_needed = True
         self.touch(kernel)
 
-    def await_proof(self, kernel: Kernel | None, lease: LeaseRecord) -> None:
+    def await_proof(self, kernel: Kernel | None, lease: LeaseRecord, may_still_cost: int | None, now: Now) -> None:
         """A lease was closed without its agent's word, who may have counted on for as long as it was allowed to."""
-        self.closed_unconfirmed[lease.id] = lease
-        if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
-            del self.closed_unconfirmed[next(iter(self.closed_unconfirmed))]
+        self.closed_unconfirmed[lease.id] = Unconfirmed(lease, now.boot_in(LATE_PROOF_WANTED_MS))
+        uncounted = self.policy.unheard_ms * lease.nanodollars_per_ms
+        held_back = HeldBack(uncounted if may_still_cost is None else may_still_cost, lease.simulated)
+        self.purse_of(lease.user).held_back[lease.id] = held_back
         if kernel is not None:
-            uncounted_ms = self.policy.vanish_after_ms + LETTING_GO_MS
-            kernel.account.held_back[lease.id] = uncounted_ms * lease.nanodollars_per_ms
+            kernel.account.held_back[lease.id] = uncounted
+        if len(self.closed_unconfirmed) > REMEMBERED_CLOSED_LEASES:
+            self.forget_unconfirmed(next(iter(self.closed_unconfirmed)))
+        self.timers.set(PROOF_TIMER, next(iter(self.closed_unconfirmed.values())).wanted_until)
+
+    def take_unconfirmed(self, lease_id: str) -> LeaseRecord | None:
+        """Its proof has come."""
+        found = self.closed_unconfirmed.get(lease_id)
+        if found is not None:
+            self.forget_unconfirmed(lease_id)
+        return found.lease if found is not None else None
+
+    def forget_unconfirmed(self, lease_id: str) -> None:
+        self.hold_nothing_back(self.closed_unconfirmed.pop(lease_id).lease)
+
+    def forget_too_late(self, now: Now) -> None:
+        """What nobody has proven for a week is not waited for any longer."""
+        while self.closed_unconfirmed:
+            lease_id, oldest = next(iter(self.closed_unconfirmed.items()))
+            if oldest.wanted_until > now.boot:
+                self.timers.set(PROOF_TIMER, oldest.wanted_until)
+                return
+            self.forget_unconfirmed(lease_id)
+
+    def hold_nothing_back(self, lease: LeaseRecord) -> None:
+        held = self.purse_of(lease.user).held_back.pop(lease.id, None)
+        kernel = self.kernels.get(lease.kernel_id)
+        if kernel is not None and kernel.account.held_back.pop(lease.id, None) is not None:
+            self.touch(kernel)
+        if held is not None:
+            self.drawn.add(lease.user)
 
     def take_report(self, lease: Lease, report: LeaseReport, now: Now) -> Durations:
         before = lease.meter.proven.total_ms

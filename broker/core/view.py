@@ -31,6 +31,7 @@ def idle_deadline(kernel: Kernel, policy: Policy) -> Deadline | None:
 
 def view_of(kernel: Kernel, policy: Policy, now: BootMs) -> KernelView:
     deadline = idle_deadline(kernel, policy)
+    budgets = budget.views(kernel, now)
     return KernelView(
         id=kernel.id,
         name=kernel.name,
@@ -51,7 +52,8 @@ def view_of(kernel: Kernel, policy: Policy, now: BootMs) -> KernelView:
         budget_nanodollars=kernel.account.budget,
         spent_nanodollars=budget.spent_at(kernel, now),
         spent_simulated_nanodollars=budget.spent_simulated_at(kernel, now),
-        budget_warning=budget.warning(kernel, now),
+        budget_warning=next((applied.warning for applied in budgets if applied.warning), ""),
+        budgets=budgets,
         draining=_draining(kernel),
     )
 

@@ -111,7 +111,7 @@ def _attach(state: FleetState, kernel: Kernel, now: Now) -> None:
         state.answer_all(kernel, kernel.attaches)
     elif kernel.state not in (KernelState.DETACHED, KernelState.SUSPENDED):
         return  # on its way
-    elif why := budget.refusal(kernel, now.boot):
+    elif why := budget.refusal(kernel, now.boot, state.money_for(kernel)):
         state.answer_all(kernel, kernel.attaches, budget.CODE, why)
     else:
         kernel.asked_at, kernel.last_refusal = now.boot, ""

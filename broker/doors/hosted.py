@@ -28,7 +28,7 @@ from ...wire.front.onlookers import Onlookers
 from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
-from ...wire.models import Bill, By, KernelView
+from ...wire.models import Bill, BudgetScope, By, KernelView, UserLimits
 from ...wire.panel.panel import KEEP_S, Wish
 from ...wire.replay import GapInStream
 from ...wire.resumable import ResumableLink
@@ -36,6 +36,8 @@ from ...wire.usage import KernelUsage
 from ..api.documents import gpu_documents
 from ..core.events import ClientLinkClosed, ClientLinkOpened, ClientSaid, KernelDeleted
 from ..ledger.bill import BillRequest
+from ..ledger.tokens import Identity, Role
+from ..limits import limits_of, set_limit
 from ..links.link import CLOSE_RESUME
 from .front_end import FrontEnd
 from .inner_link import InnerLink
@@ -484,3 +486,11 @@ class HostedKernel:
     async def bill(self, *, everything: bool, by: By) -> Bill:
         kernels = None if everything else frozenset({self.kernel_id})
         return await self._broker.bill(BillRequest(user=self.user, kernels=kernels, by=by))
+
+    def limits(self) -> UserLimits:
+        return limits_of(self._broker, self.user)
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        """Whoever runs cells here acts as the kernel's user, whatever else their token may do."""
+        as_user = Identity(Role.USER, self.user, "")
+        return await set_limit(self._broker, as_user, self.user, scope, nanodollars)

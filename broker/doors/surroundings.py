@@ -10,7 +10,7 @@ from ...wire import link
 from ...wire.errors import UsageError
 from ...wire.gpu_spec import GpuSpec
 from ...wire.ids import new_id
-from ...wire.models import Bill, By, KernelView
+from ...wire.models import Bill, BudgetScope, By, KernelView, UserLimits
 
 if TYPE_CHECKING:
     from .hosted import HostedKernel
@@ -47,6 +47,12 @@ class HostedSurroundings:
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         return await self._hosted.seen_panel()
+
+    async def limits(self) -> UserLimits:
+        return self._hosted.limits()
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        return await self._hosted.set_limit(scope, nanodollars)
 
     async def get(self, names: Sequence[str]) -> None:
         raise UsageError(ALREADY_THERE)

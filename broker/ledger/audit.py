@@ -35,7 +35,8 @@ class Action(StrEnum):
     CREATE_KERNEL = "create_kernel"
     RESTART_KERNEL = "restart_kernel"
     END_KERNEL = "end_kernel"
-    SET_BUDGET = "set_budget"
+    SET_BUDGET = "set_budget"  # of one kernel
+    SET_LIMIT = "set_limit"  # of a user: all that they use, a month, each kernel
     KEEP_GPU = "keep_gpu"
     DRAIN_AGENT = "drain_agent"
     UNDRAIN_AGENT = "undrain_agent"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,12 @@ from ..core import instructions as do
 from ..core.clock import WallMs
 from ..core.meter import Durations, capped
 from ..core.records import DrainRecord, KernelRecord, KernelsSavings, LeaseRecord
-from .tables import drains, kernels, lease_events, leases
+from ..core.state import LATE_PROOF_WANTED_MS
+from .limits import forget_limit, save_limit
+from .tables import drains, kernels, lease_events, leases, months
 
+MONTH = "month"  # the kind of the checkpoints at a month's beginning
 CHECKPOINT_MS = 60_000  # a bill clipped inside a lease is exact at checkpoints and interpolated between them
-LATE_PROOF_WANTED_MS = 7 * 24 * 3_600_000
 
 
 def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
@@ -43,6 +45,13 @@ def apply(connection: Connection, instruction: do.LedgerInstruction) -> None:
             connection.execute(insert(drains).values(asdict(drain)))
         case do.ForgetDrain(agent_id):
             _forget_drain(connection, agent_id)
+
+        case do.SaveLimit(limit):
+            save_limit(connection, limit)
+        case do.ForgetLimit(user, scope, set_by):
+            forget_limit(connection, user, scope, set_by)
+        case do.OpenMonth(start, proven):
+            open_month(connection, start, proven)
 
 
 def _forget_drain(connection: Connection, agent_id: str) -> None:
@@ -97,6 +106,7 @@ def _close(connection: Connection, close: do.CloseLease) -> None:
     if row is None or row["closed_at"] is not None:
         return
     at = close.at if close.confirmed else WallMs(row["renewed_at"])
+    at = max(at, _not_before(connection, close.lease_id, close.durations))
     connection.execute(
         update(leases)
         .where(leases.c.id == close.lease_id)
@@ -114,12 +124,39 @@ def _adjust(connection: Connection, adjust: do.AdjustLease) -> None:
     if durations.total_ms < durations_of(row).total_ms:
         return
     closed_at = min(adjust.at, max(row["closed_at"], row["opened_at"] + durations.total_ms))
+    closed_at = max(closed_at, _not_before(connection, adjust.lease_id, durations))
     connection.execute(
         update(leases)
         .where(leases.c.id == adjust.lease_id)
         .values(closed_at=closed_at, confirmed=True, **_columns(durations))
     )
     _append(connection, adjust.lease_id, WallMs(closed_at), "adjusted", durations)
+
+
+def open_month(connection: Connection, start: WallMs, proven: Mapping[str, Durations]) -> None:
+    """Once: a checkpoint at the boundary for each lease that is not finished, with what was proven of it until now."""
+    if connection.execute(select(months.c.start).where(months.c.start == start)).scalar_one_or_none() is not None:
+        return
+    connection.execute(insert(months).values(start=start))
+    known = select(lease_events.c.lease_id, func.min(lease_events.c.at), func.max(lease_events.c.at))
+    query = known.where(lease_events.c.lease_id.in_(list(proven))).group_by(lease_events.c.lease_id)
+    for lease_id, opened_at, last_at in connection.execute(query).all():
+        if opened_at < start and last_at < start:
+            _append(connection, lease_id, start, MONTH, proven[lease_id])
+
+
+def _not_before(connection: Connection, lease_id: str, durations: Durations) -> WallMs:
+    """A lease that has proven more since a month was opened ends in that month, for all that looks at its end."""
+    query = (
+        select(lease_events)
+        .where(lease_events.c.lease_id == lease_id, lease_events.c.kind == MONTH)
+        .order_by(lease_events.c.seq.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return WallMs(0)
+    return WallMs(row["at"] + (durations.total_ms > durations_of(row).total_ms))
 
 
 def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:

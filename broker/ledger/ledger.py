@@ -63,6 +63,8 @@ class Ledger:
             self._renewals[instruction.lease_id] = instruction
             self._schedule_renewals()
             return
+        if isinstance(instruction, do.OpenMonth):
+            self.flush_renewals()  # its checkpoints are what these say, or more
         if isinstance(instruction, do.CloseLease):
             self._renewals.pop(instruction.lease_id, None)
         self._jobs.put(_Job(lambda connection: books.apply(connection, instruction), None))

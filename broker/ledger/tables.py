@@ -46,7 +46,8 @@ leases = Table(
     Index("ix_leases_kernel_id", "kernel_id"),
 )
 
-# What happened to each lease, append-only: opened, checkpoint (at most one a minute), closed, adjusted.
+# What happened to each lease, append-only: opened, checkpoint (at most one a minute), month (a month was opened),
+# closed, adjusted.
 lease_events = Table(
     "lease_events",
     metadata,
@@ -90,6 +91,21 @@ drains = Table(
     Column("asked_at", BigInteger, nullable=False),
     Column("release_at", BigInteger, nullable=True),  # null: what runs there is let run to its end
 )
+
+# What a user may spend. Two rows of a scope: the lower one holds.
+limits = Table(
+    "limits",
+    metadata,
+    Column("user", String(256), primary_key=True),
+    Column("scope", String(16), primary_key=True),  # kernel, user or month
+    Column("set_by", String(16), primary_key=True),  # user or admin
+    Column("nanodollars", BigInteger, nullable=False),
+    Column("by", String(256), nullable=False),  # the name of who set it
+    Column("at", BigInteger, nullable=False),
+)
+
+# The months that were opened, so that none is opened twice.
+months = Table("months", metadata, Column("start", BigInteger, primary_key=True, autoincrement=False))
 
 # Which kernel belongs to which notebook, as front-ends keep book of it.
 sessions = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from .conftest import perijove, running_environment
 from .notebook_kernel import CellResult, NotebookKernel, role
+from .test_crashes import broker_of
 
 DEAR = """
 dated = "2026-11"
@@ -85,3 +87,56 @@ def test_an_idle_kernel_is_released_and_a_cell_that_will_not_stop_is_ended(
     notebook.run("import time; time.sleep(4)")
     assert notebook.run("%%gpu\nx").error.startswith("BudgetExhausted: ")
     assert spent(dear) <= 7 * SECOND
+
+
+def test_two_kernels_draw_on_one_months_budget(notebook: NotebookKernel, dear: dict[str, str]):
+    told = notebook.run("%gpu budget month 2.00")
+    assert told.stdout.startswith("month 20")
+    assert "$2.0000 of $2.0000 left, $0.0000 spent (set by you)" in told.stdout
+    assert notebook.run("%%gpu H100 --kernel one\nkept = 1").ok
+    cell = notebook.run("%%gpu H100 --kernel two\nimport time\nfor _ in range(600): time.sleep(0.1)")
+    assert cell.error.startswith("BudgetExhausted: your budget of $2.0000 (simulated) for this month "), cell.error
+    assert "`%gpu budget month AMOUNT` raises it" in cell.error
+    (warning,) = notices(cell)
+    assert warning.startswith("Over 80 % of your budget of $2.0000 (simulated) for 20")
+    notebook.run("import time; time.sleep(4)")
+    assert 18 * SECOND <= spent(dear) <= 22 * SECOND
+    refused = notebook.run("%%gpu --kernel one\nprint(kept)")
+    assert refused.error.startswith("BudgetExhausted: ")
+    assert "(set by you)" in refused.error
+    shown = notebook.run("%gpu budget").stdout.splitlines()
+    assert "in simulated dollars, apart: $" in shown[-1]
+    assert notebook.run("%gpu budget month none").ok
+    assert notebook.run("%%gpu --kernel one\nprint(kept)").stdout == "1\n"
+
+
+def test_a_months_budget_holds_over_a_broker_that_is_killed(notebook: NotebookKernel, dear: dict[str, str]):
+    notebook.run("%gpu budget month 1.50")
+    cell = notebook.start("%%gpu H100\nimport time\nprint('it runs', flush=True)\nfor _ in range(600): time.sleep(0.1)")
+    notebook.wait_for(cell, "it runs", timeout_s=60)
+    (broker,) = broker_of(dear)
+    broker.send_signal(signal.SIGKILL)
+    result = notebook.finish(cell, timeout_s=60)
+    # Its share lasts for half of the time; it gets the rest if the broker is back by then, on a busy machine or not.
+    assert result.error.startswith("BudgetExhausted: your budget of $1.5000 (simulated) for this month"), result.error
+    assert 7 * SECOND <= spent(dear) <= 16 * SECOND
+    assert "of $1.5000 left" in notebook.run("%gpu budget month").stdout
+
+
+def test_the_command_line_sets_what_each_kernel_may_cost_and_what_a_user_cannot_raise(
+    notebook: NotebookKernel, dear: dict[str, str]
+):
+    assert "each kernel: at most $0.3000 (set by you)" in perijove(dear, "budget", "--kernel", "0.30")
+    assert notebook.run("%%gpu H100\nkept = 1").ok
+    cell = notebook.run("%%gpu\nimport time\nfor _ in range(600): time.sleep(0.1)")
+    assert cell.error.startswith("BudgetExhausted: this kernel's budget of $0.3000 (simulated) is used up")
+    assert notebook.run("%%gpu\nkept").error.startswith("BudgetExhausted: this kernel's budget of $0.3000 (set by you)")
+    assert "each kernel: no budget" in perijove(dear, "budget", "--kernel", "none")
+    assert notebook.run("%%gpu\nprint(kept)").stdout == "1\n"
+    (me,) = json.loads(perijove(dear, "budget", "--json"))
+    perijove(dear, "budget", "--for", me["user"], "--user-total", "0")
+    notebook.run("import time; time.sleep(1)")
+    refused = notebook.run("%%gpu\nprint(kept)")
+    assert f"(set by {me['user']}, an admin)" in refused.error
+    assert "an admin can raise it: `perijove budget --for" in refused.error
+    perijove(dear, "budget", "--for", me["user"], "--user-total", "none")

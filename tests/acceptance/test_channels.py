@@ -217,3 +217,12 @@ def connections(server: Server, kernel_id: str) -> int:
 def busy(server: Server, kernel_id: str) -> bool:
     with server.client() as http:
         return bool(http.get(f"api/kernels/{kernel_id}").json()["execution_state"] == "busy")
+
+
+def test_a_months_budget_is_set_at_the_brokers_door(server: Server, kernel: str) -> None:
+    with contextlib.closing(FrontEnd(server, kernel)) as front_end:
+        assert "of $30.00 left, $0.0000 spent" in front_end.text(front_end.run("%gpu budget month 30"))
+        shown = front_end.text(front_end.run("%gpu budget"))
+        assert "(set by you)" in shown
+        assert "no budget" in front_end.text(front_end.run("%gpu budget month none"))
+        assert state(server, kernel) == "detached", "that takes no GPU"

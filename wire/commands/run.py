@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BrokerError, PerijoveError, UsageError
 from ..front.answers import CommandAnswer
 from ..gpu_spec import parse_gpu_spec
 from ..link import MOST_KEEP_S
-from ..states import KernelState
+from ..states import BudgetScope, KernelState
 from .bill import BillReport, read_bill_options
-from .budget import budget_text, left_text, read_amount
+from .budget import budget_text, left_text, limit_text, read_amount
 from .cells import command_text
 from .describing import describe_gpus, release_text
 from .status import HEADINGS, status_row, told_of
 from .surroundings import CommandedKernel, Surroundings
 from .tables import Table, gpu_table
+
+if TYPE_CHECKING:
+    from ..models import UserLimits
 
 NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
 %gpu list            the GPUs there are, free and busy, and their prices
@@ -31,6 +34,7 @@ NOTEBOOK_HELP = """%gpu                 what this notebook's kernels do
 %gpu bill            what this notebook has cost, day by day too; `--by gpu` (kernel, notebook, user, day) breaks it
                      down, `--embed` keeps a receipt in the notebook, `--all` is everything of yours
 %gpu budget 5.00     what the kernel used last may cost altogether; `none` for no limit, nothing to see what is left
+%gpu budget month 50 what you may spend in a calendar month (UTC) with all your kernels; `user 200`: ever
 %gpu get NAME…       bring the full values of variables here
 %gpu put NAME…       send variables there
 %gpu help            this text; %%gpu? tells about cells
@@ -46,9 +50,11 @@ KERNEL_HELP = """%gpu                 what this kernel does
 %gpu bill            what this kernel has cost, day by day too; `--by gpu` (kernel, notebook, user, day) breaks it
                      down, `--embed` keeps a receipt in the notebook, `--all` is everything of yours
 %gpu budget 5.00     what this kernel may cost altogether; `none` for no limit, nothing to see what is left
+%gpu budget month 50 what you may spend in a calendar month (UTC) with all your kernels; `user 200`: ever
 %gpu help            this text
 Cells attach the GPU by themselves; cells of only such lines need none.
 """
+_SHARED_SCOPES = {"month": BudgetScope.MONTH, "user": BudgetScope.USER}
 KEEP_MINUTES = 10
 LATER = ("env", "replay")
 
@@ -166,14 +172,40 @@ async def _bill(here: Surroundings, arguments: list[str]) -> Outcome:
 
 
 async def _budget(here: Surroundings, arguments: list[str]) -> Outcome:
+    """``AMOUNT`` is for the kernel used last; ``month AMOUNT`` and ``user AMOUNT`` hold for all of the user's."""
+    if arguments and arguments[0] in _SHARED_SCOPES:
+        return await _shared_budget(here, arguments)
+    if not arguments and here.latest is None:
+        return Outcome(_limit_lines(await here.limits(), _SHARED_SCOPES.values()))
     kernel = _one_kernel(here, "budget")
     if len(arguments) > 1:
         raise UsageError("%gpu budget takes one amount of dollars, like %gpu budget 5.00, or none")
     if arguments:
         await kernel.set_budget(None if arguments[0] == "none" else read_amount(arguments[0], "%gpu budget"))
     if kernel.view is None:
-        return Outcome(f"{kernel.name} has no budget and has cost nothing; `%gpu budget 5.00` sets one\n")
-    return Outcome(budget_text(kernel.name, kernel.view, kernel.view_age_s) + "\n")
+        limits = await here.limits()
+        applying = [limit.scope for limit in limits.limits if limit.limit_nanodollars is not None]
+        text = f"{kernel.name} has no budget and has cost nothing; `%gpu budget 5.00` sets one\n"
+        return Outcome(text + _limit_lines(limits, applying))
+    text = budget_text(kernel.name, kernel.view, kernel.view_age_s) + "\n"
+    shared = {budget.scope for budget in kernel.view.budgets} - {BudgetScope.KERNEL}
+    if shared:
+        text += _limit_lines(await here.limits(), [scope for scope in _SHARED_SCOPES.values() if scope in shared])
+    return Outcome(text)
+
+
+async def _shared_budget(here: Surroundings, arguments: list[str]) -> Outcome:
+    name, scope = arguments[0], _SHARED_SCOPES[arguments[0]]
+    if len(arguments) > 2:
+        raise UsageError(f"%gpu budget {name} takes one amount of dollars, like %gpu budget {name} 50, or none")
+    if len(arguments) == 1:
+        return Outcome(_limit_lines(await here.limits(), [scope]))
+    amount = None if arguments[1] == "none" else read_amount(arguments[1], f"%gpu budget {name}")
+    return Outcome(_limit_lines(await here.set_limit(scope, amount), [scope]))
+
+
+def _limit_lines(limits: UserLimits, scopes: Iterable[BudgetScope]) -> str:
+    return "".join(limit_text(limits, scope) + "\n" for scope in scopes)
 
 
 async def _keep(here: Surroundings, arguments: list[str]) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ..gpu_spec import GpuSpec
-from ..models import Bill, By, KernelView
+from ..models import Bill, BudgetScope, By, KernelView, UserLimits
 
 
 class CommandedKernel(Protocol):
@@ -62,6 +62,12 @@ class Surroundings(Protocol):
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         """The same, if a front-end has said that it can draw it, within a moment; else None."""
+
+    async def limits(self) -> UserLimits:
+        """What the user may spend with all kernels, as of now."""
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        """The user's own limit; None removes it."""
 
     async def get(self, names: Sequence[str]) -> None:
         """Bring variables here."""

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..commands.budget import new_warnings, stopped_text
 from ..errors import AttachCancelled, BudgetExhausted, KernelDied, PerijoveError
 from ..jupyter_frames import JupyterFrame
-from ..money import format_dollars
 from ..states import KernelState
 from . import released
 from .answers import CommandAnswer
@@ -77,7 +77,7 @@ class Front:
         self._undelivered = False
         self._ending: str | None = None  # the process that is being replaced at somebody's wish
         self._news: list[str] = []  # what the next real cell's output begins with
-        self._warning = ""
+        self._warned: set[str] = set()  # about budgets, told
 
     @property
     def execution_state(self) -> str:
@@ -348,15 +348,7 @@ class Front:
         return dataclasses.replace(frame, content=packed(error_content(BudgetExhausted.__name__, self._stopped_text())))
 
     def _stopped_text(self) -> str:
-        view = self._view
-        amount = ""
-        if view is not None and view.budget_nanodollars is not None:
-            simulated = " (simulated)" if view.spent_simulated_nanodollars else ""
-            amount = f" of {format_dollars(view.budget_nanodollars)}{simulated}"
-        return (
-            f"this kernel's budget{amount} is used up, so the cell was stopped and the GPU released; "
-            "`%gpu budget AMOUNT` raises it for the next cell"
-        )
+        return "its budget is used up, so the cell was stopped" if self._view is None else stopped_text(self._view)
 
     def _over(self, request: Request, now_s: float) -> None:
         if request.replied and request.idle:
@@ -499,13 +491,12 @@ class Front:
 
     def _warn(self, view: KernelView) -> None:
         """Of a budget that is nearly used up, once: in the cell that runs, or else in the next."""
-        if view.budget_warning and not self._warning:
+        for warning in new_warnings(view, self._warned):
             running = next((cell for cell in self._outstanding.cells if cell.counts and cell.begun), None)
             if running is not None:
-                self._saying.notice(view.budget_warning, running.frame.header)
+                self._saying.notice(warning, running.frame.header)
             else:
-                self._news.append(view.budget_warning)
-        self._warning = view.budget_warning
+                self._news.append(warning)
 
     def attach_answered(self, error: PerijoveError | None, now_s: float) -> list[Instruction]:
         """Attached (the view has said so before), or why not."""

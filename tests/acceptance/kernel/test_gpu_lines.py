@@ -77,6 +77,16 @@ def test_a_line_means_the_same_alone_and_among_code(gpu_kernel: FrontEnd, place:
     assert len(wrong.of("error")) == 1
 
 
+@pytest.mark.parametrize("place", ["{}", "before = 1\n{}"])
+def test_a_months_budget_is_set_shown_and_removed(fresh: FrontEnd, place: str):
+    cell = fresh.run(place.format("%gpu budget month 40"))
+    assert cell.ok, cell.error
+    assert "of $40.00 left" in cell.stdout
+    assert "(set by you)" in cell.stdout
+    assert "of $40.00 left" in fresh.run("%gpu budget").stdout
+    assert "no budget" in fresh.run(place.format("%gpu budget month none")).stdout
+
+
 def test_among_code_its_value_is_a_value(gpu_kernel: FrontEnd):
     cell = gpu_kernel.run("table = %gpu list\n'H100' in repr(table)")
     assert cell.result == "True"

@@ -13,7 +13,7 @@ from perijove.wire.control import LeaseReport
 from perijove.wire.envelope import Envelope, Kind, pack
 from perijove.wire.ids import new_incarnation
 from perijove.wire.models import Gpu, GpuState, KernelState, KernelView
-from perijove.wire.versions import PROTOCOL
+from perijove.wire.versions import LIMITS_TOLD_SINCE_MINOR, PROTOCOL, ProtocolVersion
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -57,6 +57,8 @@ class FakeAgent:
     refuse_idle_release: bool = False
     late_data_link: bool = False
     users: dict[str, str] = field(default_factory=dict)
+    limits_ms: dict[str, int | None] = field(default_factory=dict)  # lease → what it was told last
+    protocol: ProtocolVersion = field(default_factory=lambda: PROTOCOL)
     heard: list[Any] = field(default_factory=list)
     welcome: control.Welcome | None = None
     _connection: ClientConnection | None = None
@@ -87,7 +89,7 @@ class FakeAgent:
 
     def hello(self) -> control.Hello:
         return control.Hello(
-            protocol=PROTOCOL,
+            protocol=self.protocol,
             version="test",
             python="3.11.7",
             agent_id=self.id,
@@ -109,7 +111,10 @@ class FakeAgent:
 
     def report(self, kernel_id: str) -> LeaseReport | None:
         lease = self.leases.get(kernel_id)
-        return self.ran.model_copy(update={"lease_id": lease[0]}) if lease else None
+        if lease is None:
+            return None
+        limit_ms = self.limits_ms.get(lease[0]) if self.protocol.minor >= LIMITS_TOLD_SINCE_MINOR else None
+        return self.ran.model_copy(update={"lease_id": lease[0], "limit_ms": limit_ms})
 
     async def say(self, message: Any) -> None:
         assert self._connection is not None
@@ -148,7 +153,12 @@ class FakeAgent:
     async def _answer(self, message: Any) -> None:
         match message:
             case control.Bind():
+                self.limits_ms[message.lease_id] = message.limit_ms
                 await self._bind(message)
+            case control.Renewed():
+                self.limits_ms |= {lease: message.limits_ms.get(lease) for lease in message.allowances_s}
+            case control.Limit():
+                self.limits_ms[message.lease_id] = message.limit_ms
             case control.Release():
                 await self._release(message)
             case control.Restart():

@@ -258,7 +258,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
     database.open_database(database.default_url(tmp_path)).dispose()
     connection = sqlite3.connect(tmp_path / "ledger.db")
     connection.executescript(
-        "DROP TABLE drains; DROP TABLE audit; DROP TABLE sessions;"
+        "DROP TABLE limits; DROP TABLE months; DROP TABLE drains; DROP TABLE audit; DROP TABLE sessions;"
         "DROP INDEX ix_leases_kernel_id; DROP INDEX ix_leases_opened_at;"
         "ALTER TABLE leases DROP COLUMN notebook; ALTER TABLE leases DROP COLUMN gap_ms;"
         "ALTER TABLE kernels DROP COLUMN budget_nanodollars; ALTER TABLE kernels DROP COLUMN notebook;"

@@ -177,11 +177,12 @@ class MoneyAgrees(EveryOrder):
             assert line.price_microdollars_per_second == row["price_microdollars_per_second"], "locked when it opened"
         assert bill.total_nanodollars == sum(line.cost_nanodollars for line in bill.leases if not line.simulated)
         assert bill.simulated_nanodollars == sum(line.cost_nanodollars for line in bill.leases if line.simulated)
-        assert bill.as_of == iso(self.world.now.wall)
+        assert bill.as_of == iso(self.world.books_now.wall)
 
     def a_live_cost_is_what_the_ledger_would_say_if_it_closed_now(self) -> None:
         world = self.world
-        present, now = present_of(world.fleet, world.now), world.now
+        now = world.books_now
+        present = present_of(world.fleet, now)
 
         def closed_now(connection: Connection) -> Bill:
             savepoint = connection.begin_nested()
@@ -200,7 +201,7 @@ class MoneyAgrees(EveryOrder):
         ]
 
     def breakdowns_add_up_to_the_bill(self) -> None:
-        now = self.world.now.wall
+        now = self.world.books_now.wall
         for period in (Period(), Period(WallMs(now - 70_000)), Period(WallMs(now - 2 * DAY_MS), WallMs(now - 5_000))):
             for by in BYS:
                 bill = self.ask(BillRequest(period, by=by))
@@ -261,9 +262,8 @@ class MoneyAgrees(EveryOrder):
         world, live = self.world, self.world.broker.live
         live._spending_due = 0.0
         world.wait(live._look_up_spending())
-        day = iso(world.now.wall)[:10]
-        for period, start in (("today", day), ("month", day[:8] + "01")):
-            since = WallMs(_midnight(start))
+        today = WallMs(_midnight(iso(world.books_now.wall)[:10]))
+        for period, since in (("today", today), ("month", world.fleet.month_began)):
             for whose in (None, "ada", "bob"):
                 bill = self.ask(BillRequest(Period(since), user=whose, by="user"))
                 groups = {group.key: group for group in bill.groups}

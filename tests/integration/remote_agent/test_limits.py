@@ -16,6 +16,7 @@ async def test_an_idle_kernel_is_suspended_at_its_limit(agent: Hello, broker: Fa
     kernel_id, client = await broker.bind(gpus=[agent.gpus[0].uuid], limit_ms=500)
     released = await broker.until(Released)
     assert (released.kernel_id, released.kept, released.reason) == (kernel_id, True, "budget")
+    assert released.report.limit_ms == 500, "the broker learns what its agents go by"
     assert 500 <= total(released.report) <= 500 + LIMIT_GRACE_MS
     _, again = await broker.bind(kernel_id=kernel_id, incarnation=client.incarnation, gpus=[agent.gpus[0].uuid])
     assert again.bound.resumed
@@ -36,7 +37,7 @@ async def test_a_cell_that_will_not_stop_ends_with_its_process(agent: Hello, bro
     await client.execute("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass")
     released = await broker.until(Released)
     assert not released.kept
-    assert released.why_lost == "the kernel's budget was used up, and a cell was running and did not stop"
+    assert released.why_lost == "its budget was used up, and a cell was running and did not stop"
     assert total(released.report) <= 1_500 + LIMIT_GRACE_MS
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perijove.broker.core import instructions as do
-from perijove.broker.core.clock import BootMs, Now, WallMs
+from perijove.broker.core.calendar import month_of
+from perijove.broker.core.clock import WALL_ZERO, BootMs, Now, WallMs
 from perijove.broker.core.events import (
     AgentConnected,
     AgentLinkClosed,
@@ -23,16 +24,18 @@ from perijove.broker.core.events import (
     DrainUndone,
     FleetEvent,
     KernelCreated,
+    LimitSet,
     Tick,
 )
 from perijove.broker.core.fleet import Fleet
-from perijove.broker.core.meter import DRIFT_PER_MILLION, SLACK_MS, Durations
+from perijove.broker.core.meter import DRIFT_PER_MILLION, NOTHING, SLACK_MS, Durations
 from perijove.broker.core.policy import Policy
 from perijove.broker.core.prices import Price, PriceBook
-from perijove.broker.core.records import DrainRecord, KernelRecord, LeaseRecord
+from perijove.broker.core.purse import LimitRecord
+from perijove.broker.core.records import DrainRecord, KernelRecord, LeaseRecord, MoneyRecord
 from perijove.wire import control, link
 from perijove.wire.gpu_spec import parse_gpu_spec
-from perijove.wire.models import Gpu, GpuState, KernelState, KernelView
+from perijove.wire.models import BudgetScope, Gpu, GpuState, KernelState, KernelView, SetBy
 from perijove.wire.versions import PROTOCOL
 
 GIB = 2**30
@@ -62,10 +65,12 @@ class Process:
     bound_at: int = 0
     busy: bool = False
     keepable: bool = True
-    limit_ms: int | None = None  # of the lease, in all
+    told_ms: int | None = None  # of the lease, in all
+    limit_ms: int | None = None  # ... and as it is kept to
 
     def limit(self, limit_ms: int | None, now: int) -> None:
         """What has been counted already is not taken back."""
+        self.told_ms = limit_ms
         if limit_ms is not None and limit_ms != self.limit_ms:
             limit_ms = max(limit_ms, min(now - self.bound_at, self.limit_ms if self.limit_ms is not None else now))
         self.limit_ms = limit_ms
@@ -217,7 +222,7 @@ class SimAgent:
         if process is None:
             process = Process(self.world.new_incarnation(), message.user)
         process.lease_id, process.gpus, process.bound_at = message.lease_id, message.gpus, self.world.now.boot
-        process.limit_ms = message.limit_ms
+        process.limit_ms = process.told_ms = message.limit_ms
         self.processes[message.kernel_id] = process
         self.say(self._bound(message, process, resumed=message.incarnation is not None))
 
@@ -337,11 +342,11 @@ class SimAgent:
         ran_ms = self.world.now.boot - process.bound_at
         if process.limit_ms is not None:
             ran_ms = min(ran_ms, process.limit_ms + control.LIMIT_GRACE_MS)
-        return _report(process.lease_id, ran_ms)
+        return _report(process.lease_id, ran_ms, process.told_ms)
 
 
-def _report(lease_id: str, idle_ms: int) -> control.LeaseReport:
-    return control.LeaseReport(lease_id=lease_id, starting_ms=0, busy_ms=0, idle_ms=idle_ms)
+def _report(lease_id: str, idle_ms: int, limit_ms: int | None = None) -> control.LeaseReport:
+    return control.LeaseReport(lease_id=lease_id, starting_ms=0, busy_ms=0, idle_ms=idle_ms, limit_ms=limit_ms)
 
 
 @dataclass
@@ -420,6 +425,10 @@ class SimLedger:
     closed: dict[str, tuple[LeaseRecord, Durations, bool]] = field(default_factory=dict)
     kernels: dict[str, KernelRecord] = field(default_factory=dict)
     drains: dict[str, DrainRecord] = field(default_factory=dict)
+    limits: dict[tuple[str, BudgetScope, SetBy], LimitRecord] = field(default_factory=dict)
+    month: WallMs = WALL_ZERO  # the newest that was opened
+    before_month: dict[str, Durations] = field(default_factory=dict)  # by lease, what was proven of it by then
+    opened: dict[str, BootMs] = field(default_factory=dict)
 
     def apply(self, instruction: do.LedgerInstruction, now: Now) -> None:
         match instruction:
@@ -429,7 +438,9 @@ class SimLedger:
                 for other in self.open.values():
                     if other.simulated == lease.simulated:
                         assert not set(other.gpus) & set(lease.gpus), "two open leases on one GPU"
+                assert lease.opened_at > self.month, "a lease of a month that is over"
                 self.open[lease.id] = lease
+                self.opened[lease.id] = now.boot
             case do.RenewLease(lease_id, durations):
                 assert durations.total_ms >= self.open[lease_id].durations.total_ms, "time went backwards"
                 self.open[lease_id] = replace(self.open[lease_id], durations=durations)
@@ -441,6 +452,13 @@ class SimLedger:
                 lease, before, confirmed = self.closed[lease_id]
                 assert not confirmed, "a confirmed lease was adjusted"
                 self.closed[lease_id] = (lease, max(before, durations, key=lambda d: d.total_ms), True)
+            case do.OpenMonth(start, proven):
+                self.open_month(start)
+                assert proven == self.before_month
+            case do.SaveLimit(limit):
+                self.limits[limit.user, limit.scope, limit.set_by] = limit
+            case do.ForgetLimit(user, scope, set_by):
+                del self.limits[user, scope, set_by]
             case do.SaveKernel(kernel):
                 self.kernels[kernel.id] = kernel
             case do.ForgetKernel(kernel_id):
@@ -450,9 +468,14 @@ class SimLedger:
             case do.ForgetDrain(agent_id):
                 del self.drains[agent_id]
 
-    @staticmethod
-    def _check(lease: LeaseRecord, durations: Durations, now: Now) -> None:
-        seen = now.wall - lease.opened_at
+    def open_month(self, start: WallMs) -> None:
+        assert start > self.month, "a month was opened twice"
+        self.month = start
+        self.before_month = {lease.id: lease.durations for lease in self.open.values()}
+        self.before_month |= {lease.id: ran for lease, ran, confirmed in self.closed.values() if not confirmed}
+
+    def _check(self, lease: LeaseRecord, durations: Durations, now: Now) -> None:
+        seen = now.boot - self.opened[lease.id]
         most = seen + seen * DRIFT_PER_MILLION // 1_000_000 + SLACK_MS
         assert 0 <= durations.total_ms <= max(most, lease.durations.total_ms), "billed for more time than passed"
 
@@ -466,6 +489,22 @@ class SimLedger:
         ]
         return sum(cost for cost, _ in costs), sum(cost for cost, simulated in costs if simulated)
 
+    def spent_by(self, user: str, scope: BudgetScope, *, simulated: bool = False, closed_only: bool = False) -> int:
+        """What is proven of a user's leases in one kind of money; for a month: since the newest one was opened."""
+        ran = [(lease, durations) for lease, durations, _ in self.closed.values()]
+        if not closed_only:
+            ran += [(lease, lease.durations) for lease in self.open.values()]
+        spent = 0
+        for lease, durations in ran:
+            if lease.user != user or lease.simulated != simulated:
+                continue
+            if scope is BudgetScope.MONTH and lease.id in self.before_month:
+                durations = durations.minus(self.before_month[lease.id])
+            elif scope is BudgetScope.MONTH and lease.opened_at <= self.month:
+                continue  # it was over by then
+            spent += durations.total_ms * lease.nanodollars_per_ms
+        return spent
+
     def total(self) -> int:
         return sum(
             durations.cost(lease.price_microdollars_per_second, lease.count)
@@ -474,16 +513,16 @@ class SimLedger:
 
 
 class World:
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, now: Now | None = None) -> None:
         self.policy = policy or Policy()
-        self.now = Now(BootMs(1_000_000), WallMs(1_800_000_000_000))
+        self.now = now or Now(BootMs(1_000_000), WallMs(1_800_000_000_000))
         self.numbers = 0
         self.strict = True
         self.links: set[str] = set()
         self.clients: dict[str, SimClient] = {}
         self.clients_by_link: dict[str, SimClient] = {}
         self.agents: dict[str, SimAgent] = {}
-        self.ledger = SimLedger()
+        self.ledger = SimLedger(month=month_of(self.now.wall))
         self.attach_ids: set[str] = set()
         self.respec_ids: set[str] = set()
         self.routes: dict[str, do.SetRoute] = {}
@@ -527,6 +566,13 @@ class World:
 
     def undo_drain(self, agent_id: str) -> None:
         self.happen(DrainUndone(agent_id))
+
+    def limit(
+        self, user: str, scope: BudgetScope, nanodollars: int | None, set_by: SetBy = SetBy.USER, by: str = "root"
+    ) -> None:
+        """Somebody who may sets what a user may spend."""
+        self.happen(LimitSet(user, scope, set_by, nanodollars, user if set_by is SetBy.USER else by))
+        self.deliver_all()
 
     def attached(self, spec: str = "H100", user: str = "ada", *, budget: int | None = None) -> SimClient:
         """A kernel that has its GPU."""
@@ -620,6 +666,10 @@ class World:
             if self.now.boot >= end:
                 return
 
+    def clock_steps(self, ms: int) -> None:
+        """The broker's wall clock is set to another time."""
+        self.now = Now(self.now.boot, WallMs(self.now.wall + ms))
+
     def _set_time(self, boot: int) -> None:
         self.now = Now(BootMs(boot), WallMs(self.now.wall + boot - self.now.boot))
 
@@ -640,9 +690,30 @@ class World:
         unconfirmed = [
             replace(lease, durations=ran) for lease, ran, confirmed in self.ledger.closed.values() if not confirmed
         ]
-        spent = {kernel_id: self.ledger.spent(kernel_id, closed_only=True) for kernel_id in self.ledger.kernels}
         kernels, leases = list(self.ledger.kernels.values()), list(self.ledger.open.values())
-        for instruction in self.fleet.restore(
-            kernels, leases, unconfirmed, spent, self.now, self.ledger.drains.values()
-        ):
+        if month_of(self.now.wall) > self.ledger.month:
+            self.ledger.open_month(month_of(self.now.wall))
+        leases, unconfirmed = (
+            [replace(lease, before_month=self.ledger.before_month.get(lease.id, NOTHING)) for lease in found]
+            for found in (leases, unconfirmed)
+        )
+        drains = self.ledger.drains.values()
+        for instruction in self.fleet.restore(kernels, leases, unconfirmed, self._money(), self.now, drains):
             self.carry_out(instruction)
+
+    def _money(self) -> MoneyRecord:
+        users = [(lease.user, simulated) for lease, _, _ in self.ledger.closed.values() for simulated in (False, True)]
+        ever, month = (
+            {
+                (user, simulated): self.ledger.spent_by(user, scope, simulated=simulated, closed_only=True)
+                for user, simulated in users
+            }
+            for scope in (BudgetScope.USER, BudgetScope.MONTH)
+        )
+        return MoneyRecord(
+            kernels={kernel_id: self.ledger.spent(kernel_id, closed_only=True) for kernel_id in self.ledger.kernels},
+            ever=ever,
+            month=month,
+            month_began=self.ledger.month,
+            limits=list(self.ledger.limits.values()),
+        )

@@ -10,7 +10,32 @@ import pytest
 from perijove.wire.commands.run import COMMANDS, Outcome, run_command
 from perijove.wire.errors import BrokerUnreachable, InvalidGpuSpec, UsageError
 from perijove.wire.gpu_spec import GpuSpec
-from perijove.wire.models import Bill, By, GrantedGpus, KernelState, KernelView, LeaseView
+from perijove.wire.models import (
+    Bill,
+    BudgetScope,
+    BudgetView,
+    By,
+    GrantedGpus,
+    KernelState,
+    KernelView,
+    LeaseView,
+    ScopeLimit,
+    SetBy,
+    UserLimits,
+)
+
+SPENT = {"spent_nanodollars": 3_900_000_000, "spent_simulated_nanodollars": 0}
+FIFTY = {"own_nanodollars": 50 * 10**9, "limit_nanodollars": 50 * 10**9, "set_by": SetBy.USER, "by": "ada"}
+IN_ALL = {"spent_nanodollars": 3_900_000_000, "spent_simulated_nanodollars": 10**9}
+LIMITS = UserLimits(
+    user="ada",
+    month="2026-11",
+    limits=[
+        ScopeLimit(scope=BudgetScope.KERNEL),
+        ScopeLimit(scope=BudgetScope.USER, **IN_ALL),
+        ScopeLimit(scope=BudgetScope.MONTH, **FIFTY, **SPENT),
+    ],
+)
 
 
 class PlayedKernel:
@@ -54,6 +79,7 @@ class Played:
         self.kernels = {name: PlayedKernel(name, self.said) for name in names}
         self.unreachable = False
         self.panel: dict[str, Any] | None = None
+        self.has = LIMITS
         self.broker: str | None = "http://127.0.0.1:8470"
 
     @property
@@ -80,6 +106,13 @@ class Played:
 
     async def seen_panel(self) -> dict[str, Any] | None:
         return self.panel
+
+    async def limits(self) -> UserLimits:
+        return self.has
+
+    async def set_limit(self, scope: BudgetScope, nanodollars: int | None) -> UserLimits:
+        self.said.append(("limit", scope.value, nanodollars))
+        return self.has
 
     async def get(self, names: Sequence[str]) -> None:
         self.said.append(("get", list(names)))
@@ -219,7 +252,9 @@ def test_a_budget_is_set_removed_and_shown() -> None:
     here = gpu_kernel()
     run("budget 5.00", here)
     run("budget none", here)
-    assert "has no budget and has cost nothing" in run("budget", here).text
+    shown = run("budget", here).text.splitlines()
+    assert "has no budget and has cost nothing" in shown[0]
+    assert shown[1:] == ["month 2026-11 (UTC): $46.10 of $50.00 left, $3.9000 spent (set by you)"]
     assert here.said == [("budget", "this kernel", 5_000_000_000), ("budget", "this kernel", None)]
 
 
@@ -230,7 +265,40 @@ def test_names_of_variables_are_handed_on() -> None:
     assert here.said == [("get", ["a", "b"]), ("put", ["c"])]
 
 
-@pytest.mark.parametrize("command", ["budget", "get x", "put x"])
+def test_a_months_and_a_users_budget_are_set_and_shown_without_a_kernel() -> None:
+    here = notebook()
+    assert (
+        run("budget month 50", here).text == "month 2026-11 (UTC): $46.10 of $50.00 left, $3.9000 spent (set by you)\n"
+    )
+    run("budget user none", here)
+    assert here.said == [("limit", "month", 50_000_000_000), ("limit", "user", None)]
+    assert run("budget", here).text.splitlines() == [
+        "month 2026-11 (UTC): $46.10 of $50.00 left, $3.9000 spent (set by you)",
+        "in all: no budget; $3.9000 spent, and $1.0000 in simulated dollars",
+    ]
+
+
+def test_all_budgets_that_apply_to_a_kernel_are_shown() -> None:
+    here = gpu_kernel()
+    here.kernels["this kernel"].view = view(KernelState.ATTACHED).model_copy(
+        update={
+            "budgets": [
+                BudgetView(
+                    scope=BudgetScope.MONTH,
+                    limit_nanodollars=50 * 10**9,
+                    spent_nanodollars=0,
+                    simulated=True,
+                    set_by=SetBy.USER,
+                )
+            ]
+        }
+    )
+    lines = run("budget", here).text.splitlines()
+    assert lines[0].startswith("this kernel has no budget")
+    assert lines[1].startswith("month 2026-11 (UTC): $46.10 of $50.00 left")
+
+
+@pytest.mark.parametrize("command", ["budget 5", "get x", "put x"])
 def test_what_needs_a_kernel_says_so(command: str) -> None:
     with pytest.raises(UsageError, match="nothing has run remotely yet"):
         run(command, notebook())
@@ -259,6 +327,8 @@ def test_a_comment_and_a_semicolon_are_no_arguments(line: str) -> None:
         ("bill all", "%gpu bill --all"),
         ("budget 1 2", "one amount of dollars"),
         ("budget much", "%gpu budget"),
+        ("budget month much", "%gpu budget month"),
+        ("budget user 1 2", "%gpu budget user takes one amount"),
     ],
 )
 def test_what_cannot_be_read_says_what_can(line: str, words: str) -> None:

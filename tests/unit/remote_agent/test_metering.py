@@ -68,3 +68,12 @@ def test_a_lifted_limit_lets_the_meter_run_on() -> None:
     meter.limit(None, 1_000 * MS)
     assert meter.ends_ns is None
     assert total(meter, 9_000 * MS) == 9_000
+
+
+def test_a_report_says_which_limit_it_goes_by() -> None:
+    meter = LeaseMeter("lease", 0)
+    assert meter.report(0).limit_ms is None
+    meter.limit(5_000, 0)
+    assert meter.report(1).limit_ms == 5_000
+    meter.limit(None, 2)
+    assert meter.close(3).limit_ms is None
