@@ -122,8 +122,8 @@ def _tell(state: FleetState, kernel: Kernel) -> None:
 
 def _look_after_others(state: FleetState, kernels: list[Kernel], now: Now) -> None:
     for kernel in kernels:
-        if kernel.ended:
-            continue
+        if kernel.ended or (kernel.link_id is None and kernel.lease is None and kernel.state is not KernelState.QUEUED):
+            continue  # nobody looks at it, and nothing of it changes
         state.touch(kernel)
         waits = kernel.state is KernelState.QUEUED and kernel.pending is None
         if waits and (why := budget.refusal(kernel, now.boot, state.money_for(kernel))):
