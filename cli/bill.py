@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def bill(
     notebook: Annotated[
-        Path | None, typer.Argument(metavar="[NOTEBOOK]", help="What this saved notebook has cost, by its own receipt.")
+        Path | None, typer.Argument(metavar="NOTEBOOK", help="What this saved notebook has cost, by its own receipt.")
     ] = None,
     since: Annotated[str | None, typer.Option(help="From when on, such as 2026-11-01 (UTC).")] = None,
     until: Annotated[str | None, typer.Option(help="Until when, such as 2026-12-01 (UTC).")] = None,

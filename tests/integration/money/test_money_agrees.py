@@ -58,7 +58,8 @@ STINTS = st.tuples(
 class MoneyAgrees(EveryOrder):
     def __init__(self) -> None:
         super(EveryOrder, self).__init__()
-        self.world: AccountedWorld = AccountedWorld(Policy(home_wait_ms=30_000, home_away_wait_ms=20_000))
+        policy = Policy(home_wait_ms=30_000, home_away_wait_ms=20_000, abandon_after_ms=90 * DAY_MS)
+        self.world: AccountedWorld = AccountedWorld(policy)
         self.world.set_wall_clock(NEAR_A_MONTHS_END - self.world.now.wall)
         self.world.agent("a", *make_gpus("a", "H100", 2))
         self.world.agent("b", *make_gpus("b", "H100", 1), *make_gpus("b", "T4", 1, simulated=True))
