@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .broker import Broker
 
 EVERY_S = 1.0
+TURNS, TURN_S = 10, 0.03
 SPENDING_EVERY_S = 5.0
 SPENDING_SHARE = 0.05  # of the ledger's time, at most, goes into looking up what was spent
 
@@ -39,6 +41,7 @@ class LiveFeed:
         self._made: dict[tuple[str, str | None], tuple[int, bytes]] = {}  # what, for whom → second, event
         self._fleet = FleetBoard(broker)
         self._kernels = KernelBoard(broker)
+        self._turns = itertools.count()
         self._looked = -1  # the second in which the fleet was looked at last
         self._spending: dict[str, Amounts] = {}
         self._spending_due = 0.0
@@ -52,6 +55,7 @@ class LiveFeed:
         """Server-sent events for one watcher, until it goes or the broker stops."""
         sent: dict[str, bytes] = {}
         fleet_version = 0
+        turn_s = next(self._turns) % TURNS * TURN_S
         self.watchers += 1
         try:
             while not self._closed.is_set():
@@ -65,16 +69,17 @@ class LiveFeed:
                         told.append(event)
                 told.append(b": here\n\n")  # nothing may have changed, and who waits is to know that someone is there
                 yield b"".join(told)
-                await self._next_second()
+                await self._next_second(turn_s)
         finally:
             self.watchers -= 1
             if not self.watchers:
                 self._made.clear()
                 self._kernels.clear()
 
-    async def _next_second(self) -> None:
+    async def _next_second(self, turn_s: float) -> None:
+        """Watchers have their turns one after the other within a second: attaches need not wait for all of them."""
         try:
-            async with asyncio.timeout(EVERY_S - time.monotonic() % EVERY_S):
+            async with asyncio.timeout(EVERY_S - (time.monotonic() - turn_s) % EVERY_S):
                 await self._closed.wait()
         except TimeoutError:
             return

@@ -152,9 +152,8 @@ def test_charts_begin_with_what_was_before(
     own_notebook.run("%%gpu H100\nx = 1")
     first, _ = opened(browser, own_env)
     lines = "#gpus article:first-child polyline"  # one for each run of seconds that are known
-    points = (
-        f"[...document.querySelectorAll('{lines}')].flatMap((line) => line.getAttribute('points').split(' ')).length"
-    )
+    all_points = "flatMap((line) => line.getAttribute('points').split(' '))"
+    points = f"[...document.querySelectorAll('{lines}')].{all_points}.length"
     wait_until(lambda: bool(first.evaluate(points) >= 4))  # the page's policy lets no test wait in it
     told = first.evaluate(points)
     again, complaints = opened(browser, own_env)

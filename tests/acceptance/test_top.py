@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -147,3 +148,25 @@ def test_an_agent_that_is_told_by_a_signal(own_env: dict[str, str], own_notebook
     agent.send_signal(signal.SIGUSR1)
     wait_until(lambda: state() == "connected")
     assert own_notebook.run("%%gpu H100\nprint(kept)").stdout == "1\n"
+
+
+def test_who_may_not_drain_is_told_so(own_env: dict[str, str], own_notebook: NotebookKernel, tmp_path: Path) -> None:
+    own_notebook.run("%%gpu H100\nx = 1")
+    embedded = Path(own_env["PERIJOVE_DATA"]) / "embedded"
+    url, admin = json.loads((embedded / "broker.json").read_text())["url"], (embedded / "token").read_text().strip()
+    made = httpx.post(
+        f"{url}/api/tokens",
+        json={"role": "user", "name": "bob"},
+        headers={"Authorization": f"Bearer {admin}"},
+        trust_env=False,
+    )
+    as_bob = own_env | {"PERIJOVE_URL": url, "PERIJOVE_TOKEN": made.json()["token"]}
+    with live(as_bob, tmp_path, 100, 24) as top:
+        top.wait_for("someone else")  # holds it: whose kernel it is, is nobody's business
+        top.press("jr")
+        top.wait_for("no kernel of yours holds that device")
+        top.press("dy")
+        top.wait_for("this needs a token of role admin; yours is of role user")
+        top.wait_for("1 of 2 GPUs held")
+        top.press("q")
+        assert top.wait_for_end() == 0
