@@ -19,7 +19,7 @@ def status_row(view: KernelView | None, age_s: float, budget_left: str) -> list[
         cost = format_dollars(lease.cost_nanodollars + since)
     if cost and view.gpus is not None and view.gpus.simulated:
         cost += " simulated"
-    told = "; ".join(part for part in (told_of(view, age_s), budget_left) if part)
+    told = "; ".join(part for part in (told_of(view, age_s), view.draining, budget_left) if part)
     agent = view.gpus.agent_name if view.gpus is not None else ""
     return [view.state.value, describe_gpus(view), agent, cost, told]
 

@@ -11,7 +11,7 @@ const CHARTS = [
   { name: "Temperature", place: 5, top: () => 100, text: (gpu) => (gpu.temperature === null ? "" : `${gpu.temperature} °C`) },
 ];
 const STATES = { detached: "no GPU", queued: "waiting", starting: "attaching", attached: "", suspended: "released", frozen: "out of contact", saved: "released", terminated: "ended" };
-const SCOPES = { kernel: "this kernel", user: "all you may spend", month: "this month" };
+const SCOPES = { kernel: "this kernel", user: "all that you use", month: "this month" };
 const views = new Map(); // model → its views on this page, oldest first
 
 // figures -------------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class View {
     this.drawMoney(now, age);
     this.drawGpus(now);
     this.drawButtons(now);
-    say(this.lines.told, now.state === "queued" ? now.queue_reason : now.notice || "");
+    say(this.lines.told, now.state === "queued" ? now.queue_reason : now.notice || now.draining || "");
     const usedUp = (now.budgets ?? []).some((budget) => budget.spent >= budget.limit);
     say(this.lines.warning, usedUp ? "The budget is used up: `%gpu budget` says which, and how to raise it." : now.budget_warning || "");
     say(this.said, now.said || "");
@@ -251,14 +251,14 @@ class View {
         line.firstChild.setAttribute("aria-valuemax", "100");
         this.budgets.append(line);
       }
-      const spent = Math.min(budget.limit, budget.spent + more);
+      const spent = Math.min(budget.limit, budget.spent + (budget.runs ? more : 0));
       const share = budget.limit ? (100 * spent) / budget.limit : 100;
       const [bar, text] = line.children;
       bar.setAttribute("class", `bar${share >= 100 ? " over" : share >= 80 ? " near" : ""}`);
       bar.setAttribute("aria-valuenow", share.toFixed(0));
       bar.setAttribute("aria-label", `budget, ${SCOPES[budget.scope] ?? budget.scope}`);
       bar.firstChild.style.width = `${share.toFixed(1)}%`;
-      say(text, `${dollars(budget.limit - spent)} of ${dollars(budget.limit)} left, ${SCOPES[budget.scope] ?? budget.scope}${budget.simulated ? " (simulated)" : ""}`);
+      say(text, `${dollars(budget.limit - spent)} of ${dollars(budget.limit)} left, ${SCOPES[budget.scope] ?? budget.scope}${budget.simulated ? " (simulated)" : ""}${budget.set_by ? `, set by ${budget.set_by}` : ""}`);
     });
   }
 

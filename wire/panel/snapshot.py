@@ -12,7 +12,7 @@ from typing import Any
 from ..commands.budget import spent_now
 from ..models import KernelView
 from ..money import cost_nanodollars, format_dollars
-from ..states import KernelState
+from ..states import BudgetScope, KernelState, SetBy
 from ..usage import GpuUsage, HostSample, UsageAt
 
 _SECOND_MS = 1000
@@ -56,6 +56,7 @@ def _of_view(view: KernelView, age_s: float) -> Document:
         "simulated": gpus is not None and gpus.simulated,
         "queue_reason": view.queue_reason,
         "notice": view.notice,
+        "draining": view.draining,
         "keeps_state": view.keeps_state,
         "idle_timeout_s": view.idle_timeout_s,
         "keep_extra_s": view.keep_extra_s,
@@ -89,11 +90,23 @@ def spent_text(view: KernelView, age_s: float) -> str:
 
 
 def _budgets(view: KernelView, age_s: float) -> list[Document]:
-    if view.budget_nanodollars is None:
-        return []
-    simulated = view.spent_simulated_nanodollars > 0
-    spent = spent_now(view, age_s)
-    return [{"scope": "kernel", "limit": view.budget_nanodollars, "spent": spent, "simulated": simulated}]
+    """``runs``: whether each further second counts against it. A user's budgets count simulated money apart."""
+    since = spent_now(view, age_s) - view.spent_nanodollars
+    now_simulated = view.gpus is not None and view.gpus.simulated
+    documents = []
+    for budget in view.budgets:
+        runs = budget.scope is BudgetScope.KERNEL or budget.simulated is now_simulated
+        documents.append(
+            {
+                "scope": budget.scope.value,
+                "limit": budget.limit_nanodollars,
+                "spent": budget.spent_nanodollars + (since if runs else 0),
+                "simulated": budget.simulated,
+                "runs": runs,
+                "set_by": budget.by if budget.set_by is SetBy.ADMIN else "",
+            }
+        )
+    return documents
 
 
 def _of_sample(sample: UsageAt) -> Document:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from perijove.wire.models import GrantedGpus, KernelState, KernelView, LeaseView
+from perijove.wire.models import BudgetScope, BudgetView, GrantedGpus, KernelState, KernelView, LeaseView, SetBy
 from perijove.wire.panel.history import KEPT
 from perijove.wire.panel.panel import LEAST_PAUSE_S, VIEW_MIME, Panel, Wish, script
 from perijove.wire.usage import GpuUsage, HostSample, KernelUsage, UsageAt
@@ -17,7 +18,9 @@ SECOND_OF_H100 = 1_097_000  # nano-dollars
 HOST = HostSample(cpu_percent=20, cores=8, memory_used_bytes=2**30, memory_total_bytes=2**34)
 
 
-def attached(*, busy: bool = False, simulated: bool = False, budget: int | None = None) -> KernelView:
+def attached(
+    *, busy: bool = False, simulated: bool = False, budget: int | None = None, more: Sequence[BudgetView] = ()
+) -> KernelView:
     return KernelView(
         id="k",
         name="n",
@@ -31,6 +34,14 @@ def attached(*, busy: bool = False, simulated: bool = False, budget: int | None 
         spent_nanodollars=10 * SECOND_OF_H100,
         spent_simulated_nanodollars=10 * SECOND_OF_H100 if simulated else 0,
         budget_nanodollars=budget,
+        budgets=[] if budget is None else [of(BudgetScope.KERNEL, budget, simulated), *more],
+    )
+
+
+def of(scope: BudgetScope, limit: int, simulated: bool = False, set_by: SetBy = SetBy.USER) -> BudgetView:
+    spent = 10 * SECOND_OF_H100
+    return BudgetView(
+        scope=scope, limit_nanodollars=limit, spent_nanodollars=spent, simulated=simulated, set_by=set_by, by="ann"
     )
 
 
@@ -66,10 +77,24 @@ def test_what_time_changes_is_counted_up_to_the_moment_it_is_told(panel: Panel) 
     assert told["money"]["spent"] == 15 * SECOND_OF_H100
     assert told["money"]["per_s"] == SECOND_OF_H100
     assert told["release_in_s"] == 55.0
-    assert told["budgets"] == [
-        {"scope": "kernel", "limit": 100 * SECOND_OF_H100, "spent": 15 * SECOND_OF_H100, "simulated": False}
-    ]
+    (budget,) = told["budgets"]
+    assert budget == {
+        "scope": "kernel",
+        "limit": 100 * SECOND_OF_H100,
+        "spent": 15 * SECOND_OF_H100,
+        "simulated": False,
+        "runs": True,
+        "set_by": "",
+    }
     assert (told["asked"], told["model"], told["as_of"]) == ("any", "H100", NOW)
+
+
+def test_a_users_budgets_count_only_their_kind_of_money(panel: Panel) -> None:
+    month, other = of(BudgetScope.MONTH, 10**12, set_by=SetBy.ADMIN), of(BudgetScope.USER, 10**12, simulated=True)
+    panel.view_changed(attached(budget=10**12, more=[month, other]), 100.0)
+    _, real, simulated = now_of(panel, 105.0)["budgets"]
+    assert (real["spent"], real["runs"], real["set_by"]) == (15 * SECOND_OF_H100, True, "ann")
+    assert (simulated["spent"], simulated["runs"], simulated["set_by"]) == (10 * SECOND_OF_H100, False, "")
 
 
 def test_what_is_not_held_costs_nothing_further(panel: Panel) -> None:
