@@ -25,7 +25,7 @@ def test_alone_they_need_no_gpu(fresh: FrontEnd):
     assert "<table" in listed.of("execute_result")[0]["content"]["data"]["text/html"]
     assert "%gpu attach" in fresh.run("# what is there?\n\n%gpu help").stdout
     assert fresh.run("%gpu bill").ok
-    assert state_of(fresh) == "detached"
+    assert state_of(fresh) in ("gone", "detached"), "whether the broker ran when this kernel was started or not"
     assert fresh.run("1").reply["content"]["execution_count"] == 4
 
 
