@@ -30,17 +30,17 @@ from .ledger.bill import BillRequest, build_bill
 from .ledger.ledger import Ledger
 from .ledger.spending import Spending, spending_by_user
 from .links.link import Peer
-from .live import LiveFeed
-from .metrics import Metrics
+from .live.feed import LiveFeed
 from .present import present_of
 from .price_book import load_price_book
 from .relay import Relay
 from .sessions import Sessions
 from .settings import BrokerSettings
 from .system_clock import system_now
-from .traces import Traces
-from .usage import UsageBook
-from .watchers import Watchers
+from .telemetry.metrics import Metrics
+from .telemetry.traces import Traces
+from .usage.book import UsageBook
+from .usage.watchers import Watchers
 
 log = structlog.get_logger(__name__)
 

@@ -27,7 +27,7 @@ from .ledger.tokens import Role
 from .ledger.tokens import create_token as create_token_row
 from .logs import configure_logs
 from .settings import BrokerSettings
-from .traces import Traces
+from .telemetry.traces import Traces
 from .websocket import LinkProtocol
 
 log = structlog.get_logger(__name__)

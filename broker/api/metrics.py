@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...wire.addresses import is_loopback
 from ..auth import Authenticator, require
 from ..broker import Broker
-from ..exposition import registry_of
 from ..ledger.tokens import Role
+from ..telemetry.exposition import registry_of
 from .access import TheBroker
 
 router = APIRouter(tags=["metrics"])

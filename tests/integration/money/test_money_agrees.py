@@ -27,7 +27,7 @@ from perijove.broker.ledger import books
 from perijove.broker.ledger.bill import BillRequest, Present, build_bill, iso
 from perijove.broker.ledger.course import DAY_MS, Period
 from perijove.broker.ledger.tokens import Identity, Role
-from perijove.broker.live_kernels import KernelBoard
+from perijove.broker.live.kernel_board import KernelBoard
 from perijove.broker.present import present_of
 from perijove.cli.bill import write_csv
 from perijove.wire.commands.bill import BYS

@@ -9,10 +9,17 @@ import pytest
 from perijove.broker.broker import Broker
 from perijove.broker.core.events import FleetEvent
 from perijove.broker.core.records import LeaseRecord
-from perijove.broker.exposition import registry_of
-from perijove.broker.metrics import ATTACH_BOUNDS_S, ATTACH_PHASES, RECENT_ATTACHES, Histogram, Metrics, RecentAttaches
 from perijove.broker.relay import Relay
-from perijove.broker.usage import UsageBook
+from perijove.broker.telemetry.exposition import registry_of
+from perijove.broker.telemetry.metrics import (
+    ATTACH_BOUNDS_S,
+    ATTACH_PHASES,
+    RECENT_ATTACHES,
+    Histogram,
+    Metrics,
+    RecentAttaches,
+)
+from perijove.broker.usage.book import UsageBook
 from perijove.wire import link
 from perijove.wire.usage import GpuSample, HostSample, Usage
 from prometheus_client import generate_latest

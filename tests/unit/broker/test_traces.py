@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from perijove.broker.core.events import FleetEvent
 from perijove.broker.core.policy import Policy
-from perijove.broker.traces import Traces
+from perijove.broker.telemetry.traces import Traces
 from perijove.wire import control, link
 from perijove.wire.models import KernelState
 from perijove.wire.tracing import NOT_TRACED, Tracer

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from perijove.broker.core.clock import BootMs, Now, WallMs
 from perijove.broker.core.records import Kernel
-from perijove.broker.usage import KEPT_SAMPLES, STALE_AFTER_MS, UsageBook
+from perijove.broker.usage.book import KEPT_SAMPLES, STALE_AFTER_MS, UsageBook
 from perijove.wire.gpu_spec import parse_gpu_spec
 from perijove.wire.usage import GpuSample, HostSample, KernelSample, OwnGpu, Usage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from perijove.broker.use_history import FRESH_SECONDS, KEPT_SECONDS, UNKNOWN, UseHistory
+from perijove.broker.usage.history import FRESH_SECONDS, KEPT_SECONDS, UNKNOWN, UseHistory
 
 LATER = 1_000_000  # a machine that has been up for a while
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ..wire.link import UsageMessage
+from ...wire.link import UsageMessage
 
 if TYPE_CHECKING:
-    from .core.clock import Now
-    from .core.records import Kernel
-    from .links.link import Peer
-    from .usage import UsageBook
+    from ..core.clock import Now
+    from ..core.records import Kernel
+    from ..links.link import Peer
+    from .book import UsageBook
 
 FIRST_SAMPLES = 120  # of the history, with the first message: what a panel's charts show
 

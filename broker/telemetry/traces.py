@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..wire.control import Bind, BindFailed, ProcessEnded, Released
-from ..wire.errors import AttachFailed
-from ..wire.link import AttachRequest, Reply
-from ..wire.models import KernelState
-from ..wire.tracing import NOT_TRACED, Span, Tracer, Value
-from .core import instructions as do
-from .core.events import AgentSaid, ClientSaid, FleetEvent
-from .core.fleet import Fleet
-from .core.records import Kernel, LeaseRecord
+from ...wire.control import Bind, BindFailed, ProcessEnded, Released
+from ...wire.errors import AttachFailed
+from ...wire.link import AttachRequest, Reply
+from ...wire.models import KernelState
+from ...wire.tracing import NOT_TRACED, Span, Tracer, Value
+from ..core import instructions as do
+from ..core.events import AgentSaid, ClientSaid, FleetEvent
+from ..core.fleet import Fleet
+from ..core.records import Kernel, LeaseRecord
 
 ABANDONED = "abandoned"  # nobody waits for the answer any more
 _ON_ITS_WAY = (KernelState.QUEUED, KernelState.STARTING)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..wire.models import KernelState
-from ..wire.usage import GpuSample, GpuUsage, HostSample, KernelSample, KernelUsage, Usage, UsageAt
-from .core.clock import BootMs, Now
-from .core.records import Kernel
-from .ledger.bill import iso
-from .use_history import UseHistory
+from ...wire.models import KernelState
+from ...wire.usage import GpuSample, GpuUsage, HostSample, KernelSample, KernelUsage, Usage, UsageAt
+from ..core.clock import BootMs, Now
+from ..core.records import Kernel
+from ..ledger.bill import iso
+from .history import UseHistory
 
 KEPT_SAMPLES = 300
 STALE_AFTER_MS = 5_000

@@ -2,7 +2,7 @@
 
 Made when somebody watches, once for all who may see the same, and sent only where it differs from what a watcher was
 sent before: with two hundred agents and fifty open pages the broker must hardly notice. What changes seldom or is of
-many is made in parts of its own (``live_fleet``, ``live_kernels``).
+many is made in parts of its own (``fleet_board``, ``kernel_board``).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .core.clock import WallMs
-from .ledger.course import DAY_MS
-from .ledger.tokens import Identity, Role
-from .live_fleet import FleetBoard
-from .live_kernels import KernelBoard
+from ..core.clock import WallMs
+from ..ledger.course import DAY_MS
+from ..ledger.tokens import Identity, Role
+from .fleet_board import FleetBoard
+from .kernel_board import KernelBoard
 
 if TYPE_CHECKING:
-    from .broker import Broker
+    from ..broker import Broker
 
 EVERY_S = 1.0
 TURNS, TURN_S = 10, 0.03

@@ -9,13 +9,13 @@ import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ..wire.models import KernelState
-from .api.documents import kernel_line
-from .core.clock import Now
-from .core.records import Kernel
+from ...wire.models import KernelState
+from ..api.documents import kernel_line
+from ..core.clock import Now
+from ..core.records import Kernel
 
 if TYPE_CHECKING:
-    from .broker import Broker
+    from ..broker import Broker
 
 _SECONDS_PER_HOUR = 3600
 

@@ -21,12 +21,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from ..wire.models import KernelState
-from .core.lease import STATES
+from ...wire.models import KernelState
+from ..core.lease import STATES
 from .metrics import Histogram
 
 if TYPE_CHECKING:
-    from .broker import Broker
+    from ..broker import Broker
 
 PREFIX = "perijove_"
 NANODOLLARS_PER_DOLLAR = 1e9

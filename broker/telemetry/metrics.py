@@ -12,14 +12,14 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from math import ceil
 
-from ..wire.control import Bind, BindFailed, Bound
-from ..wire.models import KernelState
-from .core import instructions as do
-from .core.clock import BootMs
-from .core.events import AgentConnected, AgentLinkClosed, AgentSaid, ClientLinkClosed, ClientLinkOpened, FleetEvent
-from .core.fleet import Fleet
-from .core.meter import Durations
-from .core.records import LeaseRecord
+from ...wire.control import Bind, BindFailed, Bound
+from ...wire.models import KernelState
+from ..core import instructions as do
+from ..core.clock import BootMs
+from ..core.events import AgentConnected, AgentLinkClosed, AgentSaid, ClientLinkClosed, ClientLinkOpened, FleetEvent
+from ..core.fleet import Fleet
+from ..core.meter import Durations
+from ..core.records import LeaseRecord
 
 ATTACH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 LEDGER_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)

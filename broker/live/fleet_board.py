@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from .api.documents import agent_state, drain_document, gpu_documents
-from .core.records import Agent
+from ..api.documents import agent_state, drain_document, gpu_documents
+from ..core.records import Agent
 
 if TYPE_CHECKING:
-    from .broker import Broker
+    from ..broker import Broker
 
 GPU_FIELDS = (
     "uuid",

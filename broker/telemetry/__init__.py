@@ -1,0 +1,1 @@
+"""For whoever runs the broker: Prometheus metrics, and traces by OpenTelemetry."""
