@@ -466,7 +466,7 @@ class HostedKernel:
         """
         self._restarting += 1
         self._carry_out(self.front.restarting(self._loop.time()))
-        self._publish_status("restarting")
+        # Not ``restarting``: JupyterLab takes that for a kernel that has died, and says so in a dialog.
         try:
             await self.ask(messages.RestartRequest(request_id=new_id("request")))
         finally:

@@ -16,7 +16,7 @@ class Players:
     """The two kernels. After a notebook that broke one, the next gets new ones."""
 
     def __init__(self, environment: dict[str, str], directory: Path) -> None:
-        self._environment = environment
+        self._environment = environment | {"PERIJOVE_PANEL": "0"}  # an announced difference
         self._directory = directory
         self._stack = contextlib.ExitStack()
         self._pair: tuple[Player, Player] | None = None

@@ -82,6 +82,7 @@ async def test_a_notebook(notebook: Notebook, behind: Server) -> None:
     await notebook.wait_for_text(3, "moved to 4")
     await notebook.restart_kernel()
     await notebook.run(4)
+    assert await notebook.lab.page.locator(".jp-Dialog").count() == 0, "nothing has died"
     assert (await notebook.cell(4))["execution_count"] == 1
     assert await notebook.text(4) == "'again'"
 

@@ -99,7 +99,10 @@ class MoneyAgrees(EveryOrder):
                 self.world.restart_broker()
                 client.open()
             case "a budget":
-                client.ask(BudgetRequest, nanodollars=7_000 * DEARER.gpus[0].microdollars_per_second)
+                budget = 7_000 * DEARER.gpus[0].microdollars_per_second
+                client.ask(BudgetRequest, nanodollars=budget)
+                if (known := self.budgets.get(client.kernel_id)) is not None:
+                    self.budgets[client.kernel_id] = max(known, budget)
             case "a day":
                 self.world.advance(DAY_MS, renewing=False)
                 if client.link_id is None:
