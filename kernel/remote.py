@@ -293,8 +293,14 @@ class Remote:
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
+        watched = self._watched
         bundle = await self.monitor()
-        return bundle if await self._onlookers.can_see() else None
+        if await self._onlookers.can_see():
+            return bundle
+        self._watched = watched  # nobody is told once a second what nobody sees
+        if self._channel is not None:
+            self._channel.watch(watched)
+        return None
 
     async def fulfil(self, wish: Wish) -> None:
         """Do what a button of the panel asks for; an interrupt is the front's own."""

@@ -31,7 +31,14 @@ SHOW_AGAIN_AFTER_S = 2.0  # where a cell has cleared its output: a training loop
 class CellPanel:
     """The panel of one remote kernel. For the notebook's main thread."""
 
-    def __init__(self, shell: InteractiveShell, outputs: Outputs, make: Callable[[], NotebookPanel]) -> None:
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        outputs: Outputs,
+        make: Callable[[], NotebookPanel],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._shell = shell
         self._outputs = outputs
         self._make = make
@@ -59,8 +66,8 @@ class CellPanel:
         """The MIME bundle that shows it, if it can be seen: a front-end is given a moment to say so, once."""
         if not self._can_be_seen() and not self._asked:
             self._asked = True
-            until = time.monotonic() + SAID_WITHIN_S
-            while not self._can_be_seen() and time.monotonic() < until:
+            until = self._clock() + SAID_WITHIN_S
+            while not self._can_be_seen() and self._clock() < until:
                 time.sleep(LOOK_EVERY_S)
         return self._panel.bundle() if self._can_be_seen() else None
 
@@ -68,16 +75,16 @@ class CellPanel:
 
     def cell_begins(self, *, wanted: bool) -> None:
         self._wanted = wanted and self._outputs.kernel is not None and os.environ.get("PERIJOVE_PANEL", "1") != "0"
-        self._show_from = time.monotonic() + SHOW_AFTER_WAITING_S
+        self._show_from = self._clock() + SHOW_AFTER_WAITING_S
         self._display_id = ""
 
     def cell_runs(self) -> None:
         """It has its GPU."""
-        self._show_from = time.monotonic() + SHOW_AFTER_RUNNING_S
+        self._show_from = self._clock() + SHOW_AFTER_RUNNING_S
 
     def cell_goes_on(self) -> None:
         """Called now and then while the cell waits or runs."""
-        now = time.monotonic()
+        now = self._clock()
         if not self._wanted or now < self._show_from:
             return
         if not self._display_id:
@@ -99,7 +106,7 @@ class CellPanel:
     def _show(self) -> None:
         self._outputs.published += 1
         self._display_id = self._panel.show()
-        self._shown_at, self._cleared = time.monotonic(), self._outputs.cleared
+        self._shown_at, self._cleared = self._clock(), self._outputs.cleared
 
     @property
     def _panel(self) -> NotebookPanel:

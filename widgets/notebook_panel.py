@@ -44,6 +44,7 @@ class NotebookPanel:
         self._is_open = False
         self.is_drawn = False  # a front-end has said that it has the panel's script: what is shown will be seen
         self._flush_planned = False
+        self._was_shown = False
         self._parent: Document = {}
         self._heard: deque[str] = deque(maxlen=MOST_HEARD)
         self._shown: dict[str, Document] = {}  # headers of the requests whose output shows it, by display id
@@ -64,6 +65,7 @@ class NotebookPanel:
         display_id = uuid.uuid4().hex
         with self._lock:
             bundle = self._panel.bundle(time.monotonic())
+        self._was_shown = True
         self._display("display_data", bundle, display_id, parent)
         self._shown[display_id] = parent
         return display_id
@@ -117,7 +119,8 @@ class NotebookPanel:
 
     def _plan_flush(self) -> None:
         due_s = self._panel.due_in_s(time.monotonic())
-        if due_s is not None and self._is_open and not self._flush_planned:
+        is_seen = self.is_drawn or self._was_shown
+        if due_s is not None and self._is_open and is_seen and not self._flush_planned:
             self._flush_planned = True
             self._loop.call_later(due_s, self._flush)
 

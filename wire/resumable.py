@@ -85,7 +85,7 @@ class ResumableLink:
         self._streams = _Streams()
         self._resumed = False
         self._requests: dict[str, tuple[Request, OnReply]] = {}
-        self._watches = False
+        self.watches = False
         self._can_watch = True
         self.is_open = False
         self.view: KernelView | None = None
@@ -106,7 +106,7 @@ class ResumableLink:
         for message, _ in list(self._requests.values()):
             self._put(Lane.CONTROL, message)
         self._view_changed(view)
-        if self._watches and can_watch:
+        if self.watches and can_watch:
             self._put(Lane.CONTROL, link.Watch(on=True))
         if self._blobs is not None:
             self._blobs.reconnected()
@@ -140,8 +140,8 @@ class ResumableLink:
     def watch(self, on: bool) -> None:
         """Have the broker say what the kernel and its GPUs do (``usage_received``), on this and later connections. From
         a broker that does not know of this nothing comes."""
-        if on is not self._watches:
-            self._watches = on
+        if on is not self.watches:
+            self.watches = on
             if self._can_watch:
                 self.say(link.Watch(on=on))
 

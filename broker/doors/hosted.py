@@ -424,8 +424,12 @@ class HostedKernel:
 
     async def seen_panel(self) -> Mapping[str, Any] | None:
         """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
+        watched = self._link.watches
         bundle = self.monitor()
-        return bundle if await self._onlookers.can_see() else None
+        if await self._onlookers.can_see():
+            return bundle
+        self._link.watch(watched)  # nobody is told once a second what nobody sees
+        return None
 
     async def _fulfil(self, wish: Wish) -> None:
         """What a button of the panel asks for."""
