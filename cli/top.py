@@ -23,6 +23,7 @@ from .reports import JsonOption
 from .top_keys import Keys, Selection, Wish, after_key, looked
 from .top_picture import Document, Sort, picture, screen
 
+PIPE_WIDTH = 160
 LOOK_WITHIN_S = 5.0  # a broker that takes longer is shown as one that does not answer
 
 
@@ -51,7 +52,8 @@ async def _top(sort: Sort, every_s: float, *, once: bool, as_json: bool) -> None
         if as_json:
             print(json.dumps(document, indent=2))
         elif once:
-            Console().print(picture(document, sort))
+            # A pipe has no width: lines are as long as they are, for whoever reads them.
+            Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(picture(document, sort))
         else:
             await _Top(broker, document, sort, every_s).run()
 
