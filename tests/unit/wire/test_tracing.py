@@ -103,7 +103,7 @@ def test_without_a_tracer_spans_are_nothing() -> None:
 
 WITHOUT = """
 import asyncio, sys
-import perijove.client.channel, perijove.remote_agent.kernels, perijove.broker.traces
+import perijove.client.channel, perijove.remote_agent.kernels, perijove.broker.telemetry.traces
 from perijove.wire import tracing
 before = {name for name in sys.modules if name.startswith("opentelemetry")}
 tracing.prepare("client")
