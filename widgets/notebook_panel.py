@@ -66,6 +66,7 @@ class NotebookPanel:
         with self._lock:
             bundle = self._panel.bundle(time.monotonic())
         self._was_shown = True
+        self._loop.call(self._plan_flush)
         self._display("display_data", bundle, display_id, parent)
         self._shown[display_id] = parent
         return display_id
@@ -154,6 +155,7 @@ class NotebookPanel:
         wish = Panel.read(data)
         if wish == "here":
             self.is_drawn = True
+            self._loop.call(self._plan_flush)
         elif isinstance(wish, Wish):
             number = str(data["content"].get("number", ""))
             with self._lock:
