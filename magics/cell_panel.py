@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..wire.errors import UsageError
+from ..wire.front.onlookers import LOOK_EVERY_S, SAID_WITHIN_S
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SHOW_AFTER_RUNNING_S = 1.0
 SHOW_AFTER_WAITING_S = 3.0  # for a GPU; a line of text tells of it before
-SAID_WITHIN_S = 0.5
-LOOK_EVERY_S = 0.02
 SHOW_AGAIN_AFTER_S = 2.0  # where a cell has cleared its output: a training loop may do so many times a second
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..widgets.widget_mirror import WIDGET_TARGET, WidgetMirror, known_widgets
+from ..widgets.widget_mirror import WidgetMirror, known_widgets
 from ..wire.jupyter_frames import Part
+from ..wire.panel import WIDGET_TARGET
 from .messages import Document, Message
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..wire.errors import PerijoveError
 from ..wire.front.messages import utc_timestamp
-from ..wire.panel.panel import WIDGET_TARGET, Panel, Wish
+from ..wire.panel import WIDGET_TARGET
+from ..wire.panel.panel import Panel, Wish
 from .widget_mirror import WidgetMirror, known_widgets
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 Document = dict[str, Any]
-WIDGET_TARGET = "jupyter.widget"
 
 
 class WidgetMirror:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
+from ... import wire
 from .access import AsUser, TheBroker
 
 router = APIRouter(tags=["dashboard"])
 
 FILES = Path(__file__).parent.parent / "dashboard"
+MONEY = Path(str(resources.files(wire))) / "money.js"
 MOST_WATCHERS = 500
 _TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript"}
 _HEADERS = {
@@ -37,8 +40,8 @@ async def get_file(name: str) -> Response:
 
 
 def _file(name: str) -> Response:
-    path = FILES / name
-    if path.parent != FILES or path.suffix not in _TYPES or not path.is_file():
+    path = MONEY if name == MONEY.name else FILES / name
+    if path.parent not in (FILES, MONEY.parent) or path.suffix not in _TYPES or not path.is_file():
         raise HTTPException(404, "there is no such file")
     return FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS)
 

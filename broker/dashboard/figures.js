@@ -1,16 +1,8 @@
 // Numbers as people read them.
 
-/** Nano-dollars: "$0.0039", "$12.34"; never a bare zero for a cost. */
-export function dollars(nanodollars) {
-  if (nanodollars > 0 && nanodollars < 100_000) return "<$0.0001";
-  const places = nanodollars >= 1e10 ? 2 : 4;
-  const step = places === 2 ? 10_000_000 : 100_000; // in whole numbers and half to even, as everywhere else
-  let steps = Math.floor(nanodollars / step);
-  const rest = nanodollars % step;
-  if (rest * 2 > step || (rest * 2 === step && steps % 2 === 1)) steps += 1;
-  const perDollar = 10 ** places;
-  return `$${Math.floor(steps / perDollar).toLocaleString("en")}.${String(steps % perDollar).padStart(places, "0")}`;
-}
+import { dollars } from "./money.js"; // the panel in notebooks has it, too
+
+export { dollars };
 
 /** An amount in front, and what stands apart: simulated dollars are in no total. */
 export function money({ real, simulated }) {

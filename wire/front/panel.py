@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..jupyter_frames import JupyterFrame, Part
+from ..panel import WIDGET_TARGET
 from .messages import Document, document, packed
 from .requests import Request
 from .saying import Saying
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ..panel.panel import Panel, Wish
     from ..usage import KernelUsage
 
-WIDGET_TARGET = "jupyter.widget"
 CONTROL_TARGET = "jupyter.widget.control"
 
 

@@ -1,5 +1,6 @@
 // The panel in a notebook's output. The model's "now" is what was true as of a moment (snapshot.py); bill and countdown
-// run on from there by this clock, for as long as there is news. Nothing is fetched from anywhere.
+// run on from there by this clock, for as long as there is news. Nothing is fetched from anywhere: what dollars() is,
+// stands in front of this (wire/money.js, which the broker's page has, too).
 
 const KEPT = 120;
 const SILENT_MS = 6_000; // with samples, which come once a second
@@ -15,12 +16,6 @@ const SCOPES = { kernel: "this kernel", user: "all that you use", month: "this m
 const views = new Map(); // model → its views on this page, oldest first
 
 // figures -------------------------------------------------------------------------------------------------------------
-
-function dollars(nanodollars, fine = 4) {
-  if (nanodollars > 0 && nanodollars < 100_000) return "<$0.0001";
-  const places = nanodollars >= 10e9 ? 2 : fine;
-  return `$${(nanodollars / 1e9).toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places })}`;
-}
 
 function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
@@ -231,7 +226,7 @@ class View {
     if (!money) return say(this.cost, "");
     const more = money.per_s * age;
     say(this.cost, dollars(money.spent + more) + (money.simulated ? (money.mixed ? " partly simulated" : " simulated") : ""));
-    say(this.rate, money.per_s ? `${dollars(money.per_s * 3600, 2)}/h` : "not billed now");
+    say(this.rate, money.per_s ? `${dollars(money.per_s * 3600, { places: 2 })}/h` : "not billed now");
     const times = { starting: money.starting_ms, busy: money.busy_ms, idle: money.idle_ms };
     times[now.state === "starting" ? "starting" : now.busy ? "busy" : "idle"] += money.per_s ? age * 1000 : 0;
     const parts = money.per_s ? Object.entries(times).filter(([, ms]) => ms >= 500).map(([name, ms]) => `${name} ${duration(ms / 1000)}`) : [];

@@ -11,13 +11,14 @@ from enum import StrEnum
 from importlib.resources import files
 from typing import Any
 
+from ... import wire
 from ..models import KernelView
 from ..usage import HostSample, KernelUsage
+from . import WIDGET_TARGET
 from .fallback import fallback
 from .history import History
 from .snapshot import Seen, snapshot
 
-WIDGET_TARGET = "jupyter.widget"
 WIDGET_PROTOCOL = "2.1.0"
 VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 LEAST_PAUSE_S = 0.5  # between two updates
@@ -165,8 +166,9 @@ class Panel:
 
 
 def script() -> str:
-    """The ES module that draws the panel."""
-    return _read("panel.js")
+    """The ES module that draws the panel: a single one, as widgets have it."""
+    money = files(wire).joinpath("money.js").read_text(encoding="utf-8")
+    return money.replace("export function", "function") + _read("panel.js")
 
 
 def styles() -> str:

@@ -62,7 +62,7 @@ async def test_the_page_takes_nothing_from_elsewhere(broker: RunningBroker) -> N
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "<form" not in page.text  # VS Code would take it for a log-in and ask for a password
-        for name in ("dashboard.js", "dashboard.css", "figures.js"):
+        for name in ("dashboard.js", "dashboard.css", "figures.js", "money.js"):
             assert (await anybody.get(f"/dashboard/{name}")).status_code == 200
             assert "://" not in (await anybody.get(f"/dashboard/{name}")).text.replace("http://www.w3.org/2000/svg", "")
         for name in ("../app.py", "%2e%2e%2fapp.py", "nothing.js", ""):
