@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..wire.errors import AttachCancelled, PerijoveError
@@ -26,6 +26,7 @@ from ..wire.front.instructions import (
     ToClient,
     ToProcess,
     WakeUp,
+    Watch,
 )
 from ..wire.front.messages import type_of
 from ..wire.jupyter_frames import JupyterFrame
@@ -109,15 +110,6 @@ class Bridge:
     def usage_received(self, usage: KernelUsage) -> None:
         self._tell(self._front.usage_received, usage)
 
-    def show_panel(self) -> Mapping[str, Any]:
-        bundle, instructions = self._front.show_panel(self._loop.time())
-        self._carry_out(instructions)
-        return bundle
-
-    @property
-    def panel_is_drawn(self) -> bool:
-        return self._front.panel_is_drawn
-
     def undeliverable(self) -> None:
         self._tell(self._front.undeliverable)
 
@@ -166,6 +158,8 @@ class Bridge:
                 case CancelCommands(token):
                     if (task := self._commands.get(token)) is not None:
                         task.cancel()
+                case Watch():
+                    self._start(self._watch())
                 case Fulfil(wish):
                     self._start(self._fulfil(wish))
                 case ShutDown(restart):
@@ -274,6 +268,12 @@ class Bridge:
             error = PerijoveError(f"the line failed by a mistake of Perijove's: {problem!r}")
         self._commands.pop(token, None)
         self._tell(self._front.commands_answered, token, answers, error)
+
+    async def _watch(self) -> None:
+        try:
+            await (await self.remote()).watch()
+        except PerijoveError as problem:
+            log.warning("the panel is not told what the GPU does: %s", problem)
 
     async def _fulfil(self, asked: str) -> None:
         from ..wire.panel.panel import Wish  # there is a panel, so it is loaded

@@ -53,11 +53,8 @@ class KernelSurroundings:
         async with await self._remote.broker() as broker:
             return await broker.bill(kernels=None if everything else self._remote.kernel_ids, by=by)
 
-    async def monitor(self) -> Mapping[str, Any]:
-        return await self._remote.monitor()
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        return await self._remote.seen_panel()
+    async def watch(self) -> None:
+        await self._remote.watch()
 
     async def limits(self) -> UserLimits:
         async with await self._remote.broker() as broker:

@@ -27,7 +27,6 @@ from ..client.notebook_name import notebook_name
 from ..client.wishes import wished_idle_timeout_s, wished_kernel_name
 from ..wire.errors import BrokerUnreachable, ConnectionLost, InvalidGpuSpec, KernelNotFound, PerijoveError
 from ..wire.front.front import interrupting
-from ..wire.front.onlookers import Onlookers
 from ..wire.gpu_spec import parse_gpu_spec
 from ..wire.jupyter_frames import JupyterFrame, encode_frame
 from ..wire.kernelspec_names import kernelspec_name
@@ -53,13 +52,6 @@ class Follower(Protocol):
 
     def view_changed(self, view: KernelView) -> None: ...
     def usage_received(self, usage: KernelUsage) -> None: ...
-    def show_panel(self) -> Mapping[str, Any]:
-        """The MIME bundle that shows the kernel's panel, which is ready then."""
-
-    @property
-    def panel_is_drawn(self) -> bool:
-        """Whether a front-end has said that it can show it."""
-
     def undeliverable(self) -> None: ...
     def messages_lost(self, count: int) -> None: ...
     def connection_changed(self, connected: bool) -> None: ...
@@ -91,7 +83,6 @@ class Remote:
         self._generation = 0  # of processes: what one said is not acknowledged to the next
         self._untaken_bytes = 0
         self._watched = False  # somebody looks at the panel
-        self._onlookers = Onlookers(lambda: follower.panel_is_drawn)
 
     # the kernel at the broker -------------------------------------------------------------------------------------
 
@@ -284,23 +275,11 @@ class Remote:
         """Hold the GPU so much longer than idleness would."""
         await self._answered((await self.opened()).keep(seconds))
 
-    async def monitor(self) -> Mapping[str, Any]:
-        """Have the panel live from now on; the MIME bundle that shows it."""
+    async def watch(self) -> None:
+        """Be told from now on what the kernel and its GPUs do."""
         channel = await self.opened()
         self._watched = True
         channel.watch(True)
-        return self._follower.show_panel()
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
-        watched = self._watched
-        bundle = await self.monitor()
-        if await self._onlookers.can_see():
-            return bundle
-        self._watched = watched  # nobody is told once a second what nobody sees
-        if self._channel is not None:
-            self._channel.watch(watched)
-        return None
 
     async def fulfil(self, wish: Wish) -> None:
         """Do what a button of the panel asks for; an interrupt is the front's own."""

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..wire.commands.tables import Table
 from ..wire.errors import UsageError
-from ..wire.front.onlookers import LOOK_EVERY_S, SAID_WITHIN_S
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 SHOW_AFTER_RUNNING_S = 1.0
 SHOW_AFTER_WAITING_S = 3.0  # for a GPU; a line of text tells of it before
 SHOW_AGAIN_AFTER_S = 2.0  # where a cell has cleared its output: a training loop may do so many times a second
+
+
+Document = dict[str, Any]
+
+
+class StatusWithPanel(Table):
+    """Shown where a cell's result is: by ``show``, which is given the table's MIME bundle."""
+
+    def __init__(self, table: Table, show: Callable[[Document], None]) -> None:
+        super().__init__(table.headings, table.rows, table.note)
+        self._show = show
+
+    def _ipython_display_(self) -> None:
+        self._show(self.bundle())
 
 
 class CellPanel:
@@ -42,7 +56,6 @@ class CellPanel:
         self._outputs = outputs
         self._make = make
         self._made: NotebookPanel | None = None
-        self._asked = False
         self._wanted = False
         self._show_from = 0.0
         self._display_id = ""
@@ -61,14 +74,12 @@ class CellPanel:
             )
         self._show()
 
-    def seen_bundle(self) -> dict[str, Any] | None:
-        """The MIME bundle that shows it, if it can be seen: a front-end is given a moment to say so, once."""
-        if not self._can_be_seen() and not self._asked:
-            self._asked = True
-            until = self._clock() + SAID_WITHIN_S
-            while not self._can_be_seen() and self._clock() < until:
-                time.sleep(LOOK_EVERY_S)
-        return self._panel.bundle() if self._can_be_seen() else None
+    def beside(self, table: Table) -> StatusWithPanel:
+        return StatusWithPanel(table, self._show_beside)
+
+    def _show_beside(self, shown: Document) -> None:
+        self._outputs.published += 1
+        self._panel.show_beside(shown, at_once=self._can_be_seen())
 
     # a cell ---------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from IPython.core.magic import Magics, magics_class, no_var_expand
 
 from ..wire.commands.describing import describe_gpus
 from ..wire.commands.run import Outcome, run_command
+from ..wire.front.answers import ShowPanel
 from .cell_options import parse_cell_line
 from .notebook import Notebook
 from .notebook_surroundings import NotebookSurroundings
@@ -79,6 +80,12 @@ class GpuMagics(Magics):
         outcome = _run_at_once(run_command(line, NotebookSurroundings(self.notebook)))
         if outcome.text:
             print(outcome.text, end="")
+        latest = self.notebook.latest
+        if outcome.panel is ShowPanel.ALWAYS and latest is not None:
+            latest.show_panel()
+        elif outcome.panel is ShowPanel.WHEN_DRAWN and latest is not None and self.notebook.is_watched:
+            assert outcome.table is not None
+            return latest.status_with_panel(outcome.table)
         return outcome.table
 
 

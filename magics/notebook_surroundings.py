@@ -42,11 +42,8 @@ class NotebookSurroundings:
         bill: Bill = self._notebook.ask_broker(lambda broker: broker.bill(kernels=ids, by=by))
         return bill
 
-    async def monitor(self) -> None:
-        self._latest().show_panel()
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        return self._latest().seen_panel() if self._notebook.is_watched else None
+    async def watch(self) -> None:
+        """A panel that is shown is told everything."""
 
     async def limits(self) -> UserLimits:
         limits: UserLimits = self._notebook.ask_broker(lambda broker: broker.limits())

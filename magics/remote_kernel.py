@@ -34,8 +34,9 @@ from .variables import VariableSync
 
 if TYPE_CHECKING:
     from ..widgets.notebook_panel import NotebookPanel
+    from ..wire.commands.tables import Table
     from .cell_options import CellOptions
-    from .messages import Document
+    from .cell_panel import StatusWithPanel
     from .notebook import Notebook
 
 STOP_WITHIN_S = 10.0
@@ -133,9 +134,9 @@ class RemoteKernel:
         """
         self._panel.show()
 
-    def seen_panel(self) -> Document | None:
-        """The MIME bundle that shows it, if a front-end says within a moment that it can draw it."""
-        return self._panel.seen_bundle()
+    def status_with_panel(self, table: Table) -> StatusWithPanel:
+        """A table of its state that has the panel beside it, where that can be seen."""
+        return self._panel.beside(table)
 
     def _make_panel(self) -> NotebookPanel:
         from ..widgets.notebook_panel import NotebookPanel  # quick cells do without

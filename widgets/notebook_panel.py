@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
+ROLE = {"perijove": {"role": "panel"}}  # in the metadata of an output that is nothing else
 MOST_HEARD = 100  # presses of buttons that may come a second time
+MOST_WITHOUT = 10  # outputs that wait for a front-end that can draw the panel; there may never be one
 
 
 class NotebookPanel:
@@ -48,6 +50,7 @@ class NotebookPanel:
         self._was_shown = False
         self._parent: Document = {}
         self._heard: deque[str] = deque(maxlen=MOST_HEARD)
+        self._without: deque[tuple[str, Document, Document]] = deque(maxlen=MOST_WITHOUT)  # shown, to be added to
         self._shown: dict[str, Document] = {}  # headers of the requests whose output shows it, by display id
 
     # showing it: on the notebook's main thread -----------------------------------------------------------------------
@@ -68,14 +71,31 @@ class NotebookPanel:
             bundle = self._panel.bundle(time.monotonic())
         self._was_shown = True
         self._loop.call(self._plan_flush)
-        self._display("display_data", bundle, display_id, parent)
+        self._display("display_data", bundle, display_id, parent, ROLE)
         self._shown[display_id] = parent
         return display_id
 
-    def bundle(self) -> Document:
-        """The MIME bundle of a result that shows it."""
+    def show_beside(self, shown: Document, *, at_once: bool) -> None:
+        """Show a MIME bundle in the output of the request that runs now, with the panel: ``at_once``, or when a
+        front-end says that it can draw it."""
+        self.open()
+        display_id = uuid.uuid4().hex
         with self._lock:
-            return self._panel.bundle(time.monotonic())
+            if at_once or self.is_drawn:
+                self._was_shown = True
+                shown = {**self._panel.bundle(time.monotonic()), **shown}
+            else:
+                self._without.append((display_id, shown, self._parent))
+            self._display("display_data", shown, display_id, self._parent)
+
+    def _drawn(self) -> None:
+        with self._lock:
+            self.is_drawn = True
+            while self._without:
+                display_id, shown, parent = self._without.popleft()
+                bundle = {**self._panel.bundle(time.monotonic()), **shown}
+                self._display("update_display_data", bundle, display_id, parent)
+        self._loop.call(self._plan_flush)
 
     def settle(self, display_id: str) -> None:
         """The cell is over: what is saved with the notebook says how things are now."""
@@ -84,7 +104,7 @@ class NotebookPanel:
             with self._lock:
                 self._panel.cell_over(time.monotonic())
                 bundle = self._panel.bundle(time.monotonic())
-            self._display("update_display_data", bundle, display_id, parent)
+            self._display("update_display_data", bundle, display_id, parent, ROLE)
 
     def _open(self) -> None:
         import comm  # comes with ipykernel, and is not needed before
@@ -155,8 +175,7 @@ class NotebookPanel:
         """Do what a button asks for, once: it is overheard first, and comes in its turn."""
         wish = Panel.read(data)
         if wish == "here":
-            self.is_drawn = True
-            self._loop.call(self._plan_flush)
+            self._drawn()
         elif isinstance(wish, Wish):
             number = str(data["content"].get("number", ""))
             with self._lock:
@@ -193,11 +212,13 @@ class NotebookPanel:
             ident=f"comm-{self._panel.model_id}".encode(),
         )
 
-    def _display(self, msg_type: str, data: Document, display_id: str, parent: Document) -> None:
+    def _display(
+        self, msg_type: str, data: Document, display_id: str, parent: Document, metadata: Document | None = None
+    ) -> None:
         self._kernel.session.send(
             self._kernel.iopub_socket,
             msg_type,
-            {"data": data, "metadata": {"perijove": {"role": "panel"}}, "transient": {"display_id": display_id}},
+            {"data": data, "metadata": metadata or {}, "transient": {"display_id": display_id}},
             parent=parent,
             ident=bytes(self._kernel._topic(msg_type)),
         )

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from ...wire.front import instructions as do
 from ...wire.front.answers import CommandAnswer
 from ...wire.front.front import Front, FrontSettings, interrupting
 from ...wire.front.messages import Writer
-from ...wire.front.onlookers import Onlookers
 from ...wire.ids import new_id
 from ...wire.jupyter_frames import JupyterFrame, MalformedFrame, encode_frame
 from ...wire.lanes import Lane
@@ -105,7 +104,6 @@ class HostedKernel:
         self._commands: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._restarting = 0
-        self._onlookers = Onlookers(lambda: self.front.panel_is_drawn)
         self.ended = False
 
     # front-ends ---------------------------------------------------------------------------------------------------
@@ -328,6 +326,8 @@ class HostedKernel:
                 case do.CancelCommands(token):
                     if (task := self._commands.get(token)) is not None:
                         task.cancel()
+                case do.Watch():
+                    self.watch()
                 case do.Fulfil(wish):
                     self._start(self._fulfil(Wish(wish)))
                 case do.WakeUp(after_s):
@@ -414,22 +414,10 @@ class HostedKernel:
             self._carry_out(self.front.commands_answered(token, answers, error, self._loop.time()))
             self._close_if_unused()
 
-    def monitor(self) -> Mapping[str, Any]:
-        """Have the panel live from now on; the MIME bundle that shows it."""
+    def watch(self) -> None:
+        """Be told from now on what the kernel and its GPUs do."""
         self.open_link()
         self._link.watch(True)
-        bundle, instructions = self.front.show_panel(self._loop.time())
-        self._carry_out(instructions)
-        return bundle
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        """The same, if a front-end says within a moment that it can draw it. They are given that moment once."""
-        watched = self._link.watches
-        bundle = self.monitor()
-        if await self._onlookers.can_see():
-            return bundle
-        self._link.watch(watched)  # nobody is told once a second what nobody sees
-        return None
 
     async def _fulfil(self, wish: Wish) -> None:
         """What a button of the panel asks for."""

@@ -42,11 +42,8 @@ class HostedSurroundings:
     async def bill(self, *, everything: bool, by: By) -> Bill:
         return await self._hosted.bill(everything=everything, by=by)
 
-    async def monitor(self) -> Mapping[str, Any]:
-        return self._hosted.monitor()
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        return await self._hosted.seen_panel()
+    async def watch(self) -> None:
+        self._hosted.watch()
 
     async def limits(self) -> UserLimits:
         return self._hosted.limits()

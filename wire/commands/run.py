@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import BrokerError, PerijoveError, UsageError
-from ..front.answers import CommandAnswer
+from ..front.answers import CommandAnswer, ShowPanel
 from ..gpu_spec import parse_gpu_spec
 from ..link import MOST_KEEP_S
 from ..states import BudgetScope, KernelState
@@ -61,17 +61,17 @@ LATER = ("env", "replay")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``text`` is printed; ``table`` is the line's value, or ``bundle``, by MIME type."""
+    """``text`` is printed; ``table`` is the line's value; with it, or alone, the kernel's panel may be shown."""
 
     text: str = ""
     table: Table | None = None
-    bundle: Mapping[str, Any] | None = None
+    panel: ShowPanel | None = None
 
     @property
     def answer(self) -> CommandAnswer:
         if self.table is not None:
-            return CommandAnswer(self.text, self.table.bundle(), self.table.metadata)
-        return CommandAnswer(self.text, self.bundle)
+            return CommandAnswer(self.text, self.table.bundle(), self.table.metadata, self.panel)
+        return CommandAnswer(self.text, panel=self.panel)
 
 
 async def run_command(line: str, surroundings: Surroundings) -> Outcome:
@@ -100,10 +100,9 @@ async def _status(here: Surroundings, arguments: list[str]) -> Outcome:
         for kernel in here.kernels.values()
     ]
     nothing = "nothing is attached and nothing is billed; put %%gpu H100 above a cell, or see %gpu list"
+    has_one = len(rows) == 1 and here.latest is not None and here.latest.view is not None
     table = Table(HEADINGS, rows, "" if rows else nothing)
-    if len(rows) == 1 and here.latest is not None and here.latest.view is not None:
-        table.panel = await here.seen_panel()
-    return Outcome(table=table)
+    return Outcome(table=table, panel=ShowPanel.WHEN_DRAWN if has_one else None)
 
 
 def _budget_left(kernel: CommandedKernel) -> str:
@@ -230,7 +229,8 @@ async def _monitor(here: Surroundings, arguments: list[str]) -> Outcome:
     _one_kernel(here, "monitor")
     if arguments:
         raise UsageError("%gpu monitor takes nothing: it shows the kernel that was used last")
-    return Outcome(bundle=await here.monitor())
+    await here.watch()
+    return Outcome(panel=ShowPanel.ALWAYS)
 
 
 async def _get(here: Surroundings, arguments: list[str]) -> Outcome:

@@ -57,11 +57,8 @@ class Surroundings(Protocol):
     async def bill(self, *, everything: bool, by: By) -> Bill:
         """Of this notebook, or of all that is the user's; a broker before protocol 1.4 gives no groups."""
 
-    async def monitor(self) -> Mapping[str, Any] | None:
-        """Have the panel of the kernel used last ready; the MIME bundle that shows it, or None: it is shown already."""
-
-    async def seen_panel(self) -> Mapping[str, Any] | None:
-        """The same, if a front-end has said that it can draw it, within a moment; else None."""
+    async def watch(self) -> None:
+        """Be told from now on what the kernel used last does; whoever shows the answer shows the panel."""
 
     async def limits(self) -> UserLimits:
         """What the user may spend with all kernels, as of now."""

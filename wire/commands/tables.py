@@ -16,10 +16,7 @@ NOT_KNOWN = "(not known)"
 
 
 class Table:
-    """Rows of text under headings, with a sentence below.
-
-    ``panel``: the MIME bundle of a widget that shows more, and is shown instead where there are widgets.
-    """
+    """Rows of text under headings, with a sentence below."""
 
     metadata: Mapping[str, Any] = MappingProxyType({})  # of the output that shows it
 
@@ -27,7 +24,6 @@ class Table:
         self.headings = list(headings)
         self.rows = [list(row) for row in rows]
         self.note = note
-        self.panel: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -41,7 +37,7 @@ class Table:
 
     def bundle(self) -> dict[str, Any]:
         """By MIME type, for whoever shows it."""
-        return {**(self.panel or {}), "text/plain": repr(self), "text/html": self._repr_html_()}
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.bundle(), dict(self.metadata)

@@ -163,9 +163,7 @@ class CellQueue:
                 self._saying.publish("stream", {"name": "stdout", "text": answer.text}, cell.frame.header)
         if error is None:
             if answers and answers[-1].data:
-                result = {"execution_count": number, "data": dict(answers[-1].data)}
-                result["metadata"] = dict(answers[-1].metadata)
-                self._saying.publish("execute_result", result, cell.frame.header)
+                self._saying.result(answers[-1], number, cell.frame.header)
             self._saying.cell_ok(cell, number)
         else:
             self._saying.cell_failed(cell, error, number)

@@ -6,9 +6,9 @@ Sections follow the way of a message: from front-ends, from the process, and wha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..commands.budget import new_warnings, stopped_text
 from ..errors import AttachCancelled, BudgetExhausted, KernelDied, PerijoveError
@@ -377,6 +377,11 @@ class Front:
     ) -> list[Instruction]:
         """What ``%gpu`` lines came to: the answers so far, and the error that ended them."""
         question = self._questions.pop(token, None)
+        if answers and error is None:
+            asking = self._queue.first or next(iter(self._outstanding.cells), None)
+            parent = asking.frame.header if asking is not None else b"{}"
+            last = self._panel.added_to(answers[-1], parent, self._view, now_s, later=question is None)
+            answers = [*answers[:-1], last]
         if question is None:
             self._queue.commands_answered(token, answers, error, now_s)
         elif self.attached:
@@ -387,17 +392,6 @@ class Front:
         return self._all_done(now_s)
 
     # the panel ----------------------------------------------------------------------------------------------------
-
-    def show_panel(self, now_s: float) -> tuple[Mapping[str, Any], list[Instruction]]:
-        """``%gpu monitor``: the MIME bundle that shows the panel, and what is to be done before that is shown."""
-        asking = self._queue.first or next(iter(self._outstanding.cells), None)
-        bundle = self._panel.show(asking.frame.header if asking is not None else b"{}", self._view, now_s)
-        return bundle, self._all_done(now_s)
-
-    @property
-    def panel_is_drawn(self) -> bool:
-        """Whether a front-end has said that it can show the panel."""
-        return self._panel.is_drawn
 
     def usage_received(self, usage: KernelUsage, now_s: float) -> list[Instruction]:
         """What the kernel and its GPUs do."""

@@ -70,6 +70,11 @@ class CancelCommands:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Have the broker tell what the kernel and its GPUs do (``usage_received``), once a second from now on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fulfil:
     """Do what a button of the panel asks for (:class:`~..panel.panel.Wish`, but an interrupt); ``wish_ended`` tells
     what came of it."""
@@ -100,6 +105,7 @@ Instruction = (
     | CancelAttach
     | RunCommands
     | CancelCommands
+    | Watch
     | Fulfil
     | WakeUp
     | ShutDown

@@ -5,11 +5,14 @@ while there is none. Front-ends must not notice the difference, also when a relo
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..jupyter_frames import JupyterFrame, Part
 from ..panel import WIDGET_TARGET
+from .answers import CommandAnswer, ShowPanel
+from .instructions import Watch
 from .messages import Document, document, packed
 from .requests import Request
 from .saying import Saying
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from ..usage import KernelUsage
 
 CONTROL_TARGET = "jupyter.widget.control"
+MOST_WITHOUT = 10  # outputs that wait for a front-end that can draw the panel; there may never be one
 
 
 class FrontPanel:
@@ -31,10 +35,41 @@ class FrontPanel:
         self._parent: Part = b"{}"
         self._controls: set[str] = set()  # comms on which a front-end asks for all widgets' states
         self.due_at: float | None = None
-        self.is_drawn = False  # a front-end has said that it has the panel's script
+        self._is_drawn = False  # a front-end has said that it has the panel's script
+        self._without: deque[tuple[CommandAnswer, Part]] = deque(maxlen=MOST_WITHOUT)  # what it is to be added to then
 
-    def show(self, parent: Part, view: KernelView | None, now_s: float) -> Mapping[str, Any]:
-        """The MIME bundle that shows it; the first time, its widget is made."""
+    def added_to(
+        self, answer: CommandAnswer, parent: Part, view: KernelView | None, now_s: float, *, later: bool
+    ) -> CommandAnswer:
+        """The answer with the panel, where that is wanted; ``later``: it may also be added when it is shown already."""
+        if answer.panel is None:
+            return answer
+        bundle = self._bundle(parent, view, now_s)
+        if answer.panel is ShowPanel.ALWAYS or self._is_drawn:
+            self._saying.do(Watch())
+            return dataclasses.replace(answer, data={**bundle, **(answer.data or {})})
+        if later:
+            answer = dataclasses.replace(answer, display_id=self._new_id())
+            self._without.append((answer, parent))
+        return answer
+
+    def _drawn(self, now_s: float) -> None:
+        """A front-end says that it can draw it: nobody was told once a second before what nobody saw."""
+        assert self._panel is not None
+        self._is_drawn = True
+        if self._without:
+            self._saying.do(Watch())
+        while self._without:
+            answer, parent = self._without.popleft()
+            content = {
+                "data": {**self._panel.bundle(now_s), **(answer.data or {})},
+                "metadata": dict(answer.metadata),
+                "transient": {"display_id": answer.display_id},
+            }
+            self._saying.publish("update_display_data", content, parent)
+
+    def _bundle(self, parent: Part, view: KernelView | None, now_s: float) -> Mapping[str, Any]:
+        """The MIME bundle that shows it; the first time, its widget is made, which front-ends that can draw it do."""
         self._parent = parent
         if self._panel is None:
             from ..panel.panel import Panel  # loads more than a kernel's start has time for
@@ -110,7 +145,7 @@ class FrontPanel:
             if asked == "state":
                 self._say(self._panel.whole_update(now_s), request.frame.header)
             elif asked == "here":
-                self.is_drawn = True
+                self._drawn(now_s)
             else:
                 wish = asked
         if request.type == "comm_close":

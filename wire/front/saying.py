@@ -10,6 +10,7 @@ from typing import Any
 
 from ..html_text import html_text
 from ..jupyter_frames import JupyterFrame, Part
+from .answers import CommandAnswer
 from .instructions import Instruction, Publish, ToClient
 from .messages import Writer
 from .requests import Request
@@ -62,6 +63,13 @@ class Saying:
     def execute_input(self, request: Request, execution_count: int) -> None:
         content = {"code": request.code, "execution_count": execution_count}
         self.publish("execute_input", content, request.frame.header)
+
+    def result(self, answer: CommandAnswer, execution_count: int, parent: Part) -> None:
+        content = {"data": dict(answer.data or {}), "metadata": dict(answer.metadata)}
+        if answer.display_id:
+            self.publish("display_data", {**content, "transient": {"display_id": answer.display_id}}, parent)
+        else:
+            self.publish("execute_result", {**content, "execution_count": execution_count}, parent)
 
     def cell_ok(self, request: Request, execution_count: int) -> None:
         content = {"status": "ok", "execution_count": execution_count, "user_expressions": {}, "payload": []}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from perijove.wire.commands.run import COMMANDS, Outcome, run_command
 from perijove.wire.errors import BrokerUnreachable, InvalidGpuSpec, UsageError
+from perijove.wire.front.answers import ShowPanel
 from perijove.wire.gpu_spec import GpuSpec
 from perijove.wire.models import (
     Bill,
@@ -78,7 +79,6 @@ class Played:
         self.said: list[Any] = []
         self.kernels = {name: PlayedKernel(name, self.said) for name in names}
         self.unreachable = False
-        self.panel: dict[str, Any] | None = None
         self.has = LIMITS
         self.broker: str | None = "http://127.0.0.1:8470"
 
@@ -100,12 +100,8 @@ class Played:
         self.said.append(("bill", everything, by))
         return Bill(total_nanodollars=0, simulated_nanodollars=0, leases=[], by=by)
 
-    async def monitor(self) -> dict[str, Any]:
-        self.said.append("monitor")
-        return {"text/plain": "H100 · as of now"}
-
-    async def seen_panel(self) -> dict[str, Any] | None:
-        return self.panel
+    async def watch(self) -> None:
+        self.said.append("watch")
 
     async def limits(self) -> UserLimits:
         return self.has
@@ -155,19 +151,24 @@ def test_keeping_counts_minutes(line: str, seconds: int) -> None:
     assert here.said == [("keep", "this kernel", seconds)]
 
 
-def test_the_status_is_the_panel_too_where_that_can_be_seen() -> None:
+def test_the_status_of_one_kernel_has_the_panel_beside_it_where_that_can_be_seen() -> None:
     here = gpu_kernel()
+    assert run("", here).answer.panel is None, "there is nothing to see"
     here.kernels["this kernel"].view = view(KernelState.ATTACHED)
-    assert set(run("", here).answer.data or ()) == {"text/plain", "text/html"}
-    here.panel = {"text/plain": "H100 · as of now", "widget": 1}
-    data = dict(run("", here).answer.data or {})
-    assert data["widget"] == 1
-    assert data["text/plain"].startswith("kernel"), "the table is for who sees no widget"
+    answer = run("", here).answer
+    assert answer.panel is ShowPanel.WHEN_DRAWN
+    assert set(answer.data or ()) == {"text/plain", "text/html"}
+    assert not here.said, "nobody is told once a second what nobody may see"
+    several = notebook("H100", "A100")
+    for kernel in several.kernels.values():
+        kernel.view = view(KernelState.ATTACHED)
+    assert run("", several).answer.panel is None
 
 
-def test_monitor_is_shown_as_the_lines_result() -> None:
+def test_monitor_is_the_panel_alone() -> None:
     here = gpu_kernel()
-    assert run("monitor", here).answer.data == {"text/plain": "H100 · as of now"}
+    answer = run("monitor", here).answer
+    assert (answer.panel, answer.data, here.said) == (ShowPanel.ALWAYS, None, ["watch"])
     with pytest.raises(UsageError, match="nothing has run remotely yet"):
         run("monitor", notebook())
 

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from perijove.wire.front.answers import CommandAnswer
+from perijove.wire.front.answers import CommandAnswer, ShowPanel
+from perijove.wire.front.messages import document
 from perijove.wire.usage import KernelUsage, UsageAt
 
 from .world import World
@@ -23,9 +24,7 @@ def world() -> World:
 def monitor(world: World) -> str:
     """Run ``%gpu monitor``; the id of the panel's widget."""
     cell = world.run("%gpu monitor")
-    bundle, instructions = world.front.show_panel(world.now_s)
-    world.carry_out(instructions)
-    world.answer_commands(CommandAnswer(data=bundle))
+    world.answer_commands(CommandAnswer(panel=ShowPanel.ALWAYS))
     shown = world.content(cell, "execute_result")["data"]
     assert "as of" in shown["text/plain"]
     return str(shown[VIEW]["model_id"])
@@ -108,6 +107,65 @@ def test_pressing_while_the_kernel_waits_for_its_gpu_stops_the_wait(world: World
     assert world.asked == 1
     press(world, panel, "interrupt")
     assert world.content(cell, "execute_reply")["ename"] == "AttachCancelled"
+
+
+# beside the status, where it can be seen -----------------------------------------------------------------------------
+
+TABLE = {"text/plain": "kernel  state"}
+STATUS = CommandAnswer(data=TABLE, metadata={"a": 1}, panel=ShowPanel.WHEN_DRAWN)
+
+
+def status(world: World) -> str:
+    cell = world.run("%gpu")
+    world.answer_commands(STATUS)
+    return cell
+
+
+def draw(world: World) -> None:
+    """A front-end says that it has the panel's script."""
+    made = next(said for said in world.said if said.type == "comm_open").content["comm_id"]
+    world.ask("comm_msg", {"comm_id": made, "data": {"method": "custom", "content": {"here": True}}})
+
+
+def test_who_can_draw_it_has_it_beside_the_table_however_late_that_is_said(world: World) -> None:
+    cells = [status(world), status(world)]
+    shown = [world.content(cell, "display_data") for cell in cells]
+    assert [content["data"] for content in shown] == [TABLE, TABLE], "nobody has waited"
+    assert world.watched == 0, "nobody is told once a second what nobody sees"
+    world.pass_time(30)
+    draw(world)
+    assert world.watched == 1
+    for cell, content in zip(cells, shown, strict=True):
+        later = world.content(cell, "update_display_data")
+        assert later["transient"] == content["transient"]
+        assert later["metadata"] == {"a": 1}
+        assert later["data"]["text/plain"] == "kernel  state", "the table is for who sees no widget"
+        assert VIEW in later["data"]
+    assert shown[0]["transient"] != shown[1]["transient"]
+    said = len(world.said)
+    draw(world)
+    assert [said.type for said in world.said[said:]] == ["status", "status"], "it stands there"
+
+
+def test_once_it_is_drawn_the_status_has_it_at_once(world: World) -> None:
+    status(world)
+    draw(world)
+    shown = world.content(status(world), "execute_result")
+    assert VIEW in shown["data"]
+    assert shown["data"]["text/plain"] == "kernel  state"
+
+
+def test_a_status_among_other_code_has_it_only_if_it_is_drawn_by_then(world: World) -> None:
+    process = world.grant()
+    for has_it in (False, True):
+        world.run("x = 1\n%gpu")
+        cell = world.begin()
+        world.emit("stdin", "perijove_command_request", {"line": ""}, bytes(cell.header))
+        world.answer_commands(STATUS)
+        reply = document(process.answers[-1].content)
+        assert (VIEW in reply["data"]) is has_it
+        world.work()
+        draw(world)
 
 
 # a page that was reloaded asks for all widgets ----------------------------------------------------------------------

@@ -64,6 +64,7 @@ class World:
         self.named: dict[str, set[str]] = {}  # the messages that an interrupt was sent after
         self.shut_down: bool | None = None
         self.wishes: list[Wish] = []
+        self.watched = 0  # how often the broker was asked to tell what the GPU does
         self.process: Process | None = None
         self.spec = "H100"
         self.state = KernelState.DETACHED
@@ -284,6 +285,8 @@ class World:
                     self.commands[token] = lines
                 case do.CancelCommands(token):
                     self.cancelled_commands.append(token)
+                case do.Watch():
+                    self.watched += 1
                 case do.Fulfil(wish):
                     self.wishes.append(Wish(wish))
                 case do.WakeUp(after_s):

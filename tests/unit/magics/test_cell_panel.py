@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from perijove.magics.cell_panel import CellPanel
+from perijove.wire.commands.tables import Table
 from perijove.wire.errors import UsageError
 
 
@@ -18,6 +19,7 @@ class Panel:
         self.opened = 0
         self.shown: list[str] = []
         self.settled: list[str] = []
+        self.beside: list[tuple[str, bool]] = []
 
     def open(self) -> None:
         self.opened += 1
@@ -29,8 +31,8 @@ class Panel:
     def settle(self, display_id: str) -> None:
         self.settled.append(display_id)
 
-    def bundle(self) -> dict[str, Any]:
-        return {"text/plain": "as of now"}
+    def show_beside(self, shown: dict[str, Any], *, at_once: bool) -> None:
+        self.beside.append((shown["text/plain"], at_once))
 
 
 class World:
@@ -129,3 +131,15 @@ def test_on_request_it_is_shown_at_once_but_not_in_a_terminal() -> None:
     assert len(world.panel.shown) == 1
     with pytest.raises(UsageError, match="a terminal has no widgets"):
         World(Panel(), terminal=True).cell.show()
+
+
+def test_a_status_has_it_beside_it_wherever_it_is_shown() -> None:
+    world = World(Panel(is_drawn=False))
+    status = world.cell.beside(Table(["kernel"], [["H100"]]))
+    assert repr(status) == "kernel\nH100"
+    assert not world.panel.beside, "assigned to a name it is a table"
+    status._ipython_display_()
+    world.panel.is_drawn = True
+    status._ipython_display_()
+    assert world.panel.beside == [("kernel\nH100", False), ("kernel\nH100", True)]
+    assert world.outputs.published == 2
