@@ -69,6 +69,9 @@ CLOSE = """async path => {
     await panel.context.save();
     await panel.sessionContext.shutdown();
     panel.dispose();
+    // An empty main area gets a launcher in a moment, which would come in front of the next notebook.
+    const isEmpty = () => [...jupyterapp.shell.widgets('main')].length === 0;
+    for (let waits = 0; isEmpty() && waits < 250; waits++) await new Promise(resolve => setTimeout(resolve, 20));
 }"""
 
 
