@@ -62,7 +62,7 @@ function facts(list, pairs) {
 // at a glance ---------------------------------------------------------------------------------------------------------
 
 function draw() {
-  const { fleet, figures, me, mine, spending, latency } = told;
+  const { fleet, figures, me, mine, spending, limits } = told;
   if (!fleet || !mine) return;
   const agents = fleet.agents.toSorted((one, other) => one.name.localeCompare(other.name) || one.id.localeCompare(other.id));
   const gpus = agents.flatMap((agent) => agent.gpus.map((gpu) => ({ ...gpu, agent })));
@@ -79,7 +79,7 @@ function draw() {
   $("no-kernels").hidden = mine.kernels.length > 0;
   keep($("kernels"), mine.kernels, (kernel) => kernel.id, createKernel, drawKernel);
   keep($("agents"), agents, (agent) => agent.id, createAgent, (card, agent) => drawAgent(card, agent, figures?.hosts[agent.id]));
-  drawSpending(spending, me);
+  drawSpending(spending, limits, me);
 }
 
 function drawTiles(gpus, { me, mine, spending, latency }) {
@@ -211,17 +211,50 @@ function askBudget(id) {
   if (!kernel) return;
   const now = kernel.budget_nanodollars == null ? "" : String(kernel.budget_nanodollars / 1e9);
   ask(`Budget of ${kernel.name}`, "What this kernel may cost altogether. Empty: no limit.", "Set", now,
-    (text) => send("PUT", `api/kernels/${id}/budget`, { dollars: text.trim() === "" ? null : text.trim().replace(/^\$/, "") }));
+    (text) => send("PUT", `api/kernels/${id}/budget`, { dollars: asDollars(text) }));
 }
+
+const asDollars = (text) => (text.trim() === "" ? null : text.trim().replace(/^\$/, ""));
 
 // spending, agents ----------------------------------------------------------------------------------------------------
 
-function drawSpending(spending, me) {
-  const users = spending ? Object.keys({ ...spending.today, ...spending.month }).sort() : [];
-  const text = (amount) => money(amount ?? { real: 0, simulated: 0 }).join(" ").trim();
-  keep($("spending"), users.length ? users : [me.name], (user) => user,
-    () => make("tr", {}, make("th", { scope: "row" }), make("td"), make("td")),
-    (row, user) => [user, text(spending?.today[user]), text(spending?.month[user])].forEach((cell, place) => say(row.children[place], cell)));
+const SCOPES = { month: "This month", user: "Altogether", kernel: "Each kernel" };
+const nothing = { real: 0, simulated: 0 };
+
+function drawSpending(spending, limits, me) {
+  const users = [...new Set([me.name, ...Object.keys({ ...spending?.today, ...spending?.month, ...limits })])].sort();
+  keep($("spending"), users, (user) => user,
+    (user) => make("tr", {}, make("th", { scope: "row" }, user), make("td"), ...Object.keys(SCOPES).map(createAmount),
+      make("td", {}, make("button", { type: "button", onclick: () => askLimit(user), "aria-label": `Budgets of ${user}` }, "Budgets…"))),
+    (row, user) => {
+      say(row.children[1], money(spending?.today[user] ?? nothing).join(" ").trim());
+      const spent = { month: spending?.month[user] ?? nothing, user: spending?.ever?.[user] ?? nothing };
+      Object.keys(SCOPES).forEach((scope, place) => drawAmount(row.children[2 + place], spent[scope], limits?.[user]?.[scope]));
+    });
+}
+
+const createAmount = () => make("td", {}, make("span", { "data-part": "spent" }), make("span", { "data-part": "limit", class: "quiet" }),
+  make("meter", { "data-part": "budget", min: 0, low: 0.8, high: 0.95, optimum: 0, max: 1, "aria-label": "Part of the budget that is spent" }));
+
+/** What is spent (nothing is told of single kernels here), of how much, set by whom. */
+function drawAmount(cell, spent, limit) {
+  const [most, by, admins] = limit ?? [];
+  say(part(cell, "spent"), spent ? money(spent).join(" ").trim() : "");
+  say(part(cell, "limit"), limit ? `${spent ? "of" : "at most"} ${dollars(most)}${admins ? `, set by ${by}` : ""}` : "");
+  const meter = part(cell, "budget");
+  meter.hidden = !limit || !spent;
+  if (!meter.hidden) meter.value = most === 0 ? 1 : Math.min(1, Math.max(spent.real, spent.simulated) / most);
+}
+
+function askLimit(user) {
+  const set = told.limits?.[user] ?? {};
+  const choice = $("dialog-scope");
+  const amount = () => (set[choice.value] ? String(set[choice.value][0] / 1e9) : "");
+  const whose = user === told.me.name ? "What you may spend" : `What ${user} may spend`;
+  choice.value = "month";
+  ask(`Budgets of ${user}`, `${whose}: real and simulated money are counted apart. Empty: no limit.`, "Set", amount(),
+    (text) => send("PUT", `api/limits/${encodeURIComponent(user)}`, { scope: choice.value, dollars: asDollars(text) }), "Dollars", true);
+  choice.onchange = () => ($("dialog-value").value = amount());
 }
 
 const AGENT_TAGS = { connected: "good", draining: "warn", drained: "warn", away: "bad" };
@@ -285,11 +318,12 @@ function drain(path, seconds) {
 
 let answer = null;
 
-function ask(title, text, yes, value, then, label = "Dollars") {
+function ask(title, text, yes, value, then, label = "Dollars", chooses = false) {
   say($("dialog-title"), title);
   say($("dialog-text"), text);
   say($("dialog-yes"), yes);
   say($("dialog-problem"), "");
+  $("dialog-choice").hidden = !chooses;
   $("dialog-field").hidden = value === null;
   $("dialog-value").value = value ?? "";
   say($("dialog-label"), label);

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ...wire.states import BudgetScope, SetBy
 from ..core.clock import WallMs
 from ..ledger.course import DAY_MS
 from ..ledger.tokens import Identity, Role
@@ -98,6 +99,7 @@ class LiveFeed:
         yield "figures", self._event("figures", None, second, lambda: _dumps(self._figures()))
         yield "latency", self._event("latency", None, second, lambda: _dumps(self._latency()))
         yield "mine", self._event("mine", whose, second, lambda: self._kernels.mine(whose, second))
+        yield "limits", self._event("limits", whose, second, lambda: _dumps(self._limits_of(whose)))
         yield "spending", self._event("spending", whose, second, lambda: _dumps(self._spending_of(whose)))
 
     def _event(self, name: str, whose: str | None, second: int, make: Callable[[], str]) -> bytes:
@@ -155,14 +157,42 @@ class LiveFeed:
 
     # what is somebody's -----------------------------------------------------------------------------------------------
 
+    def _limits_of(self, whose: str | None) -> Document:
+        """By user and scope: the amount that holds, who set it, and whether that was an admin."""
+        purses = self._broker.fleet.purses
+        users = purses if whose is None else [user for user in (whose,) if user in purses]
+        found: Document = {}
+        for user in users:
+            limits = [(scope, purses[user].limit(scope)) for scope in BudgetScope]
+            set_ones = {
+                scope.value: [limit.nanodollars, limit.by, limit.set_by is SetBy.ADMIN]
+                for scope, limit in limits
+                if limit is not None
+            }
+            if set_ones:
+                found[user] = set_ones
+        return found
+
     def _spending_of(self, whose: str | None) -> Document:
         return {
             period: amounts if whose is None else {user: amounts[user] for user in (whose,) if user in amounts}
             for period, amounts in self._spending.items()
         }
 
+    def _spent_ever(self, users: set[str]) -> Amounts:
+        purses, boot = self._broker.fleet.purses, self._broker.now().boot
+        return {
+            user: {
+                "real": purses[user].spent_at(BudgetScope.USER, boot, simulated=False),
+                "simulated": purses[user].spent_at(BudgetScope.USER, boot, simulated=True),
+            }
+            for user in sorted(users & purses.keys())
+        }
+
     async def _look_up_spending(self) -> None:
-        """Today and this month, UTC, by user; seldom where it takes long, so that money itself never waits for it."""
+        """Today, this month (UTC) and altogether, by user; seldom where it takes long, so that money itself never waits
+        for it. What users have spent altogether is known without the ledger, and told of those who have spent this
+        month or may spend only so much."""
         if time.monotonic() < self._spending_due or self._looking_up.locked():
             return
         async with self._looking_up:
@@ -174,6 +204,7 @@ class LiveFeed:
                 period: {user: {"real": spent.real, "simulated": spent.simulated} for user, spent in by_user.items()}
                 for period, by_user in zip(("today", "month"), found, strict=True)
             }
+            self._spending["ever"] = self._spent_ever({*self._spending["month"], *self._limits_of(None)})
             ended = time.monotonic()
             self._spending_due = ended + max(SPENDING_EVERY_S, (ended - began) / SPENDING_SHARE)
 

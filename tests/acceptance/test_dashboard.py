@@ -112,6 +112,36 @@ def test_a_kernel_is_watched_limited_and_released(
     assert complaints == []
 
 
+def test_budgets_are_set_and_said(
+    own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
+) -> None:
+    own_notebook.run("%%gpu H100\nx = 1")
+    page, complaints = opened(browser, own_env)
+    row = page.locator("#spending tr")
+    expect(row).to_have_count(1)
+    row.get_by_role("button", name="Budgets of").click()
+    page.get_by_label("Dollars").fill("50")
+    page.keyboard.press("Enter")
+    expect(row.locator("td").nth(1)).to_contain_text(re.compile(r"simulatedof \$50\.00"), timeout=15_000)
+    expect(row.locator("td").nth(1).locator("meter")).to_be_visible()
+    row.get_by_role("button", name="Budgets of").click()
+    expect(page.get_by_label("Dollars")).to_have_value("50")
+    page.get_by_label("Of").select_option("each kernel")
+    expect(page.get_by_label("Dollars")).to_have_value("")
+    page.get_by_label("Dollars").fill("0.5")
+    page.get_by_role("button", name="Set").click()
+    expect(row.locator("td").nth(3)).to_have_text("at most $0.5000", timeout=15_000)
+    if pictures := os.environ.get("PERIJOVE_PICTURES"):
+        page.locator("#spending").scroll_into_view_if_needed()
+        page.screenshot(path=str(Path(pictures) / "page-budgets.png"))
+    assert "of $50.0000 left" in own_notebook.run("%gpu budget month").stdout
+    row.get_by_role("button", name="Budgets of").click()
+    page.get_by_label("Dollars").fill("")
+    page.get_by_role("button", name="Set").click()
+    expect(row.locator("td").nth(1)).not_to_contain_text("of $", timeout=15_000)
+    assert complaints == []
+
+
 def test_an_agent_is_drained_and_taken_up_again(
     own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
 ) -> None:

@@ -99,6 +99,23 @@ async def test_what_a_watcher_is_told(broker: RunningBroker) -> None:
                 assert [kernel["user"] for kernel in told["mine"]["kernels"]] == ["ada"]
 
 
+async def test_budgets_are_told_to_whom_they_concern(broker: RunningBroker) -> None:
+    async with broker.agent().connected(), watching(broker, "ada") as ada, watching(broker, "root") as root:
+        await ada.until(lambda told: told["limits"] == {})
+        for who, scope, dollars in (("root", "month", "50"), ("ada", "month", "20"), ("root", "kernel", "5")):
+            body = {"scope": scope, "dollars": dollars}
+            assert (await broker.as_(who).put("/api/limits/ada", json=body)).status_code == 200
+        assert (await broker.as_("bob").put("/api/limits/bob", json={"scope": "user", "dollars": 9})).status_code == 200
+        of_ada = {"month": [20_000_000_000, "ada", False], "kernel": [5_000_000_000, "root", True]}
+        await ada.until(lambda told: told["limits"] == {"ada": of_ada})
+        of_bob = {"user": [9_000_000_000, "bob", False]}
+        await root.until(lambda told: told["limits"] == {"ada": of_ada, "bob": of_bob})
+        async with broker.client(await broker.kernel()).connected() as client:
+            await client.attach()
+            await ada.until(lambda told: told["spending"]["ever"].get("ada", {"real": 0})["real"] > 0)
+            assert set(ada.told["spending"]["ever"]) == {"ada"}
+
+
 async def test_what_does_not_change_is_not_sent_again(broker: RunningBroker) -> None:
     async with broker.agent().connected(), watching(broker, "bob") as bob:
         await bob.until(lambda told: told["fleet"]["agents"] and "spending" in told)
