@@ -157,7 +157,7 @@ def _keep(state: FleetState, kernel: Kernel, message: KeepRequest, now: Now) -> 
     kernel.last_keep = message.request_id
     keep_ms, most_ms = message.seconds * 1000, MOST_KEEP_S * 1000
     if (deadline := idle_deadline(kernel, state.policy)) is not None:
-        kernel.kept_until = BootMs(min(deadline.at + keep_ms, max(deadline.at, now.boot + most_ms)))
+        kernel.keep_until(BootMs(min(deadline.at + keep_ms, max(deadline.at, now.boot + most_ms))), now)
     else:
         kernel.keep_extra_ms = min(kernel.keep_extra_ms + keep_ms, most_ms)
     state.touch(kernel)

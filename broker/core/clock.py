@@ -25,6 +25,13 @@ class Now:
     def boot_in(self, duration_ms: int) -> BootMs:
         return BootMs(self.boot + duration_ms)
 
+    def boot_at(self, moment: WallMs) -> BootMs:
+        """When it is that moment, should no clock jump."""
+        return BootMs(self.boot + moment - self.wall)
+
+    def wall_at(self, moment: BootMs) -> WallMs:
+        return WallMs(self.wall + moment - self.boot)
+
 
 def earliest(*moments: BootMs | None) -> BootMs | None:
     """The first of several deadlines, of which some may not exist."""

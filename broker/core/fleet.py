@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ...wire.errors import AttachCancelled, PerijoveError
 from ...wire.gpu_spec import GpuSpec, parse_gpu_spec
-from ...wire.link import State
+from ...wire.link import MOST_KEEP_S, State
 from ...wire.models import KernelState, KernelView
 from . import budget, draining
 from . import instructions as do
@@ -361,6 +361,7 @@ class Fleet:
         if kernel.ended:
             return
         if kernel.lease is None:
+            kernel.keep_no_longer()
             rest = KernelState.DETACHED if kernel.incarnation is None else KernelState.SUSPENDED
             kernel.state = rest
         elif kernel.state not in HOLDS_GPU:  # the lease was committed, the kernel's new state was not
@@ -387,6 +388,9 @@ def _kernel_from(record: KernelRecord, now: Now) -> Kernel:
     kernel.keepable, kernel.notice = record.keepable, record.notice
     kernel.notebook = record.notebook
     kernel.account.budget = record.budget_nanodollars
+    kernel.keep_extra_ms = record.keep_extra_ms
+    if record.kept_until is not None:
+        kernel.keep_until(min(now.boot_at(record.kept_until), now.boot_in(MOST_KEEP_S * 1000)), now)
     kernel.away_since = kernel.active_at = now.boot
     return kernel
 

@@ -11,7 +11,7 @@ from ...wire.gpu_spec import GpuSpec
 from ...wire.models import BudgetScope, Gpu, KernelState
 from ...wire.versions import LIMITS_TOLD_SINCE_MINOR
 from .account import Account
-from .clock import BOOT_ZERO, BootMs, WallMs
+from .clock import BOOT_ZERO, BootMs, Now, WallMs
 from .meter import NOTHING, Durations, Meter
 from .purse import LimitRecord, Purse
 
@@ -36,6 +36,8 @@ class KernelRecord:
     notice: str = ""
     budget_nanodollars: int | None = None
     notebook: str = ""
+    kept_until: WallMs | None = None
+    keep_extra_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,7 @@ class Kernel:
     binds_tried: int = 0
     queue_reason: str = ""
     kept_until: BootMs | None = None  # the GPU does not go back by idleness before
+    kept_until_wall: WallMs | None = None  # the same, for the ledger
     keep_extra_ms: int = 0  # asked for while something ran: from its end on, beyond the idle timeout
     last_keep: str = ""  # the id of that request: it counts once
 
@@ -279,6 +282,12 @@ class Kernel:
     @property
     def ended(self) -> bool:
         return self.state is KernelState.TERMINATED
+
+    def keep_until(self, moment: BootMs, now: Now) -> None:
+        self.kept_until, self.kept_until_wall = moment, now.wall_at(moment)
+
+    def keep_no_longer(self) -> None:
+        self.kept_until, self.kept_until_wall, self.keep_extra_ms = None, None, 0
 
     def to_record(self) -> KernelRecord:
         return KernelRecord(
@@ -296,4 +305,6 @@ class Kernel:
             notice=self.notice,
             budget_nanodollars=self.account.budget,
             notebook=self.notebook,
+            kept_until=self.kept_until_wall,
+            keep_extra_ms=self.keep_extra_ms,
         )

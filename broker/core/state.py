@@ -223,7 +223,7 @@ class FleetState:
         self._unhold(record)
         kernel.lease, kernel.busy, kernel.quiet_since = None, False, None
         kernel.respec_wish = None
-        kernel.kept_until, kernel.keep_extra_ms = None, 0
+        kernel.keep_no_longer()
         kernel.savings.gap = Gap(record, now.boot)
         self.plan_needed = True
         self.touch(kernel)
@@ -280,9 +280,8 @@ class FleetState:
         elif kernel.quiet_since is None:
             kernel.quiet_since = now.boot
             if kernel.keep_extra_ms:
-                kernel.kept_until = now.boot_in(
-                    idle_timeout_ms(activity_of(kernel), self.policy) + kernel.keep_extra_ms
-                )
+                kept_ms = idle_timeout_ms(activity_of(kernel), self.policy) + kernel.keep_extra_ms
+                kernel.keep_until(now.boot_in(kept_ms), now)
                 kernel.keep_extra_ms = 0
         if kernel.lease is not None:
             kernel.lease.meter.turn(Phase.BUSY if busy else Phase.IDLE, now.boot)

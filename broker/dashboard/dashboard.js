@@ -224,7 +224,7 @@ const nothing = { real: 0, simulated: 0 };
 function drawSpending(spending, limits, me) {
   const users = [...new Set([me.name, ...Object.keys({ ...spending?.today, ...spending?.month, ...limits })])].sort();
   keep($("spending"), users, (user) => user,
-    (user) => make("tr", {}, make("th", { scope: "row" }, user), make("td"), ...Object.keys(SCOPES).map(createAmount),
+    (user) => make("tr", {}, make("th", { scope: "row" }, user), make("td", { "data-column": "Today" }), ...Object.values(SCOPES).map(createAmount),
       make("td", {}, make("button", { type: "button", onclick: () => askLimit(user), "aria-label": `Budgets of ${user}` }, "Budgets…"))),
     (row, user) => {
       say(row.children[1], money(spending?.today[user] ?? nothing).join(" ").trim());
@@ -233,12 +233,13 @@ function drawSpending(spending, limits, me) {
     });
 }
 
-const createAmount = () => make("td", {}, make("span", { "data-part": "spent" }), make("span", { "data-part": "limit", class: "quiet" }),
+const createAmount = (column) => make("td", { "data-column": column }, make("span", { "data-part": "spent" }), make("span", { "data-part": "limit", class: "quiet" }),
   make("meter", { "data-part": "budget", min: 0, low: 0.8, high: 0.95, optimum: 0, max: 1, "aria-label": "Part of the budget that is spent" }));
 
 /** What is spent (nothing is told of single kernels here), of how much, set by whom. */
 function drawAmount(cell, spent, limit) {
   const [most, by, admins] = limit ?? [];
+  cell.classList.toggle("nothing", !spent && !limit);
   say(part(cell, "spent"), spent ? money(spent).join(" ").trim() : "");
   say(part(cell, "limit"), limit ? `${spent ? "of" : "at most"} ${dollars(most)}${admins ? `, set by ${by}` : ""}` : "");
   const meter = part(cell, "budget");

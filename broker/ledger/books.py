@@ -174,6 +174,8 @@ def _save_kernel(connection: Connection, kernel: KernelRecord) -> None:
         "notice": kernel.notice,
         "budget_nanodollars": kernel.budget_nanodollars,
         "notebook": kernel.notebook,
+        "kept_until": kernel.kept_until,
+        "keep_extra_ms": kernel.keep_extra_ms,
     }
     changed = connection.execute(update(kernels).where(kernels.c.id == kernel.id).values(values))
     if not changed.rowcount:

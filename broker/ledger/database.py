@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from ..errors import LedgerError
 
-NEWEST_REVISION = "0007"
+NEWEST_REVISION = "0008"
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "9p", "ceph", "glusterfs", "lustre", "beegfs"}
     | {"gpfs", "pvfs2", "orangefs", "davfs", "webdav"}

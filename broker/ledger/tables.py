@@ -79,6 +79,8 @@ kernels = Table(
     Column("notice", Text, nullable=False),
     Column("budget_nanodollars", BigInteger, nullable=True),  # null: no limit; what was spent follows from the leases
     Column("notebook", Text, nullable=False),
+    Column("kept_until", BigInteger, nullable=True),  # its user asked for its GPU to be kept
+    Column("keep_extra_ms", BigInteger, nullable=False),  # asked for while something ran: so much longer after that
 )
 
 # Agents that are to take no new leases, until an admin undoes it.

@@ -179,14 +179,14 @@ class LiveFeed:
             for period, amounts in self._spending.items()
         }
 
-    def _spent_ever(self, users: set[str]) -> Amounts:
-        purses, boot = self._broker.fleet.purses, self._broker.now().boot
+    def _spent_ever(self) -> Amounts:
+        boot = self._broker.now().boot
         return {
             user: {
-                "real": purses[user].spent_at(BudgetScope.USER, boot, simulated=False),
-                "simulated": purses[user].spent_at(BudgetScope.USER, boot, simulated=True),
+                "real": purse.spent_at(BudgetScope.USER, boot, simulated=False),
+                "simulated": purse.spent_at(BudgetScope.USER, boot, simulated=True),
             }
-            for user in sorted(users & purses.keys())
+            for user, purse in self._broker.fleet.purses.items()
         }
 
     async def _look_up_spending(self) -> None:
@@ -199,12 +199,14 @@ class LiveFeed:
             began = time.monotonic()
             wall = self._broker.fleet.steady(self._broker.now()).wall
             day = WallMs(wall // DAY_MS * DAY_MS)
+            ever = self._spent_ever()  # of the same moment
             found = await self._broker.spending(day, self._broker.fleet.month_began)
             self._spending = {
                 period: {user: {"real": spent.real, "simulated": spent.simulated} for user, spent in by_user.items()}
                 for period, by_user in zip(("today", "month"), found, strict=True)
             }
-            self._spending["ever"] = self._spent_ever({*self._spending["month"], *self._limits_of(None)})
+            told = self._spending["month"].keys() | self._limits_of(None).keys()
+            self._spending["ever"] = {user: amounts for user, amounts in ever.items() if user in told}
             ended = time.monotonic()
             self._spending_due = ended + max(SPENDING_EVERY_S, (ended - began) / SPENDING_SHARE)
 

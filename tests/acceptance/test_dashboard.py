@@ -112,9 +112,7 @@ def test_a_kernel_is_watched_limited_and_released(
     assert complaints == []
 
 
-def test_budgets_are_set_and_said(
-    own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser
-) -> None:
+def test_budgets_are_set_and_said(own_env: dict[str, str], own_notebook: NotebookKernel, browser: Browser) -> None:
     own_notebook.run("%%gpu H100\nx = 1")
     page, complaints = opened(browser, own_env)
     row = page.locator("#spending tr")
@@ -126,7 +124,7 @@ def test_budgets_are_set_and_said(
     expect(row.locator("td").nth(1).locator("meter")).to_be_visible()
     row.get_by_role("button", name="Budgets of").click()
     expect(page.get_by_label("Dollars")).to_have_value("50")
-    page.get_by_label("Of").select_option("each kernel")
+    page.get_by_label("Budget of").select_option("each kernel")
     expect(page.get_by_label("Dollars")).to_have_value("")
     page.get_by_label("Dollars").fill("0.5")
     page.get_by_role("button", name="Set").click()
@@ -134,7 +132,7 @@ def test_budgets_are_set_and_said(
     if pictures := os.environ.get("PERIJOVE_PICTURES"):
         page.locator("#spending").scroll_into_view_if_needed()
         page.screenshot(path=str(Path(pictures) / "page-budgets.png"))
-    assert "of $50.0000 left" in own_notebook.run("%gpu budget month").stdout
+    assert "of $50.00 left" in own_notebook.run("%gpu budget month").stdout
     row.get_by_role("button", name="Budgets of").click()
     page.get_by_label("Dollars").fill("")
     page.get_by_role("button", name="Set").click()

@@ -262,6 +262,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> 
         "DROP INDEX ix_leases_kernel_id; DROP INDEX ix_leases_opened_at;"
         "ALTER TABLE leases DROP COLUMN notebook; ALTER TABLE leases DROP COLUMN gap_ms;"
         "ALTER TABLE kernels DROP COLUMN budget_nanodollars; ALTER TABLE kernels DROP COLUMN notebook;"
+        "ALTER TABLE kernels DROP COLUMN kept_until; ALTER TABLE kernels DROP COLUMN keep_extra_ms;"
         "ALTER TABLE kernels DROP COLUMN notice;"
         "ALTER TABLE kernels ADD COLUMN saved_nanodollars BIGINT NOT NULL DEFAULT 0;"
         "ALTER TABLE kernels ADD COLUMN notice TEXT NOT NULL DEFAULT '';"

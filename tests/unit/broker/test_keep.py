@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from perijove.wire import link
 from perijove.wire.errors import KernelReleased
 from perijove.wire.models import KernelState
@@ -82,6 +83,29 @@ def test_a_notebook_that_goes_away_does_not_end_it() -> None:
     assert client.kernel_id in {kernel.id for kernel in world.fleet.living_kernels() if kernel.lease is not None}
     world.advance(400_000)
     assert not world.ledger.open
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_broker_that_starts_again_keeps_it(busy: bool) -> None:
+    world = world_with(1)
+    client = world.attached()
+    world.agents["a"].turn(client.kernel_id, busy=busy)
+    world.deliver_all()
+    keep(world, client)
+    world.advance(100_000)
+    world.restart_broker()
+    client.open()
+    world.agents["a"].connect()
+    world.deliver_all()
+    if busy:
+        world.agents["a"].turn(client.kernel_id, busy=False)
+        world.deliver_all()
+    left = 60 + KEEP_S - (0 if busy else 100)
+    assert left - 5 <= release_in_s(client) <= left
+    world.advance((left - 10) * 1000)
+    assert state_of(client) is KernelState.ATTACHED
+    world.advance(11_000)
+    assert state_of(client) is KernelState.SUSPENDED
 
 
 def test_a_release_ends_it_and_the_next_lease_knows_nothing_of_it() -> None:
