@@ -77,6 +77,9 @@ def agent_document(broker: Broker, agent: Agent) -> dict[str, Any]:
     }
 
 
+AGENT_STATES = ("connected", "draining", "drained", "away")
+
+
 def agent_state(broker: Broker, agent: Agent) -> str:
     """``connected``, ``away``, or of a connected one ``draining`` while leases are open there, then ``drained``."""
     if agent.link_id is None:

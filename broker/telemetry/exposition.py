@@ -22,6 +22,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ...wire.models import KernelState
+from ..api.documents import AGENT_STATES, agent_state
 from ..core.lease import STATES
 from .metrics import Histogram
 
@@ -90,9 +91,12 @@ class BrokerCollector(Collector):
     def _agents(self) -> Iterator[Metric]:
         agents = list(self._broker.fleet.agents.values())
         connected = [agent for agent in agents if agent.link_id is not None]
-        states = _gauge("agents", "Agents with a link, and agents that are away and may still hold something.", "state")
-        states.add_metric(["connected"], len(connected))
-        states.add_metric(["away"], len(agents) - len(connected))
+        states = _gauge(
+            "agents", "Agents by what they take on; those away may still hold something.", "state"
+        )
+        counts = Counter(agent_state(self._broker, agent) for agent in agents)
+        for state in AGENT_STATES:
+            states.add_metric([state], counts[state])
         spares = _gauge("spares", "Processes that wait ready on a connected agent.", "agent")
         gpus = _gauge("gpus", "GPUs of connected agents, by state as their agents say.", "gpu", "state", "simulated")
         found: Counter[tuple[str, str, bool]] = Counter()

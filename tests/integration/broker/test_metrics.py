@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import RunningBroker
 from .peers import FakeAgent, envelope
+from .test_usage import until
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[RunningBroker]]
 
@@ -150,6 +151,22 @@ async def test_agents_that_come_again_are_told_from_new_ones(broker: RunningBrok
     found = await scrape(broker)
     assert found.value("perijove_links_opened_total", kind="agent", how="first") == 1
     assert found.value("perijove_links_opened_total", kind="agent", how="again") == 1
+
+
+async def test_agents_are_told_by_what_they_take_on(broker: RunningBroker) -> None:
+    async def states() -> dict[str, float]:
+        found = await scrape(broker)
+        names = ("connected", "draining", "drained", "away")
+        return {state: count for state in names if (count := found.value("perijove_agents", state=state))}
+
+    async with broker.agent().connected() as agent, broker.client(await broker.kernel()).connected() as client:
+        await client.attach()
+        assert await states() == {"connected": 1}
+        assert (await broker.as_("root").post(f"/api/agents/{agent.id}/drain")).status_code < 300
+        assert await states() == {"draining": 1}
+        await client.ask(link.ReleaseRequest)
+        await until(states, lambda found: found == {"drained": 1})
+    await until(states, lambda found: "drained" not in found)
 
 
 async def test_who_waits_is_shown_by_what_they_ask_for(broker: RunningBroker) -> None:
