@@ -156,7 +156,9 @@ def test_a_cell_goes_on_when_its_front_end_leaves_in_the_middle_of_a_flood(kerne
     kernel.client.stop_channels()
     kernel.client = kernel.connect()
     kernel.client.wait_for_ready(timeout=60)
-    assert result(run_cell(kernel.client, "number")) == "2999"
+    message_id = kernel.client.execute("number")
+    messages = output_of(kernel.client, message_id, 60)  # reads on: the flood waits for the new reader, too
+    assert result(Cell(answer_of(kernel.client, message_id), messages)) == "2999"
 
 
 # %gpu lines -------------------------------------------------------------------------------------------------------
