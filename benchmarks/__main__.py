@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import arrays, attach, budget, cell, doors, output, panel, round_trip, storms, watching
+from . import arrays, attach, budget, cell, doors, drawing, output, panel, round_trip, storms, watching
 from .effort import FULL, QUICK, Effort
-from .figures import Figure, as_table
+from .figures import Figure, NotHere, as_table
 from .home import Home, home
 
 TABLE_WIDTH = 128
@@ -31,6 +31,7 @@ SUBJECTS: dict[str, Callable[[Effort, Home], Iterator[Figure]]] = {
     storms.SUBJECT: storms.measure,
     doors.SUBJECT: doors.measure,
     panel.SUBJECT: panel.measure,
+    drawing.SUBJECT: drawing.measure,
     watching.SUBJECT: watching.measure,
     budget.SUBJECT: budget.measure,
 }
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             notes.print(f"measuring {name}…", style="dim")
             try:
                 figures.extend(SUBJECTS[name](effort, here))
+            except NotHere as error:
+                notes.print(f"{name} is left out: {error}", markup=False)
             except Exception as error:  # one subject must not take the others' figures with it
                 failures += 1
                 notes.print(f"{name}: {type(error).__name__}: {error}", style="red", markup=False)

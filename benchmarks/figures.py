@@ -9,6 +9,10 @@ from typing import Any
 from rich.table import Table
 
 
+class NotHere(Exception):
+    """A subject needs something that this machine does not have; the others go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A ratio to reach. ``at_least`` says on which side of it the goal lies."""

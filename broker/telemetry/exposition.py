@@ -91,9 +91,7 @@ class BrokerCollector(Collector):
     def _agents(self) -> Iterator[Metric]:
         agents = list(self._broker.fleet.agents.values())
         connected = [agent for agent in agents if agent.link_id is not None]
-        states = _gauge(
-            "agents", "Agents by what they take on; those away may still hold something.", "state"
-        )
+        states = _gauge("agents", "Agents by what they take on; those away may still hold something.", "state")
         counts = Counter(agent_state(self._broker, agent) for agent in agents)
         for state in AGENT_STATES:
             states.add_metric([state], counts[state])

@@ -27,7 +27,8 @@ from perijove.broker.ledger.ledger import Ledger
 from perijove.broker.settings import BrokerSettings
 from perijove.wire import control, link
 
-from ...unit.broker.world import PRICES, SimLedger, World
+from ...unit.broker.sim_ledger import SimLedger
+from ...unit.broker.world import PRICES, World
 
 T = TypeVar("T")
 

@@ -35,8 +35,10 @@ from perijove.wire.link import BudgetRequest, Goodbye, ReleaseRequest
 from perijove.wire.models import Bill, BillGroup, Receipt
 from sqlalchemy import Connection
 
+from ...unit.broker.sim_agent import make_gpus
+from ...unit.broker.sim_client import SimClient
 from ...unit.broker.test_fleet_every_order import EveryOrder, index
-from ...unit.broker.world import PRICES, SimClient, make_gpus
+from ...unit.broker.world import PRICES
 from .accounts import AccountedWorld, cost_of
 
 ROOT, ADA = Identity(Role.ADMIN, "root", ""), Identity(Role.USER, "ada", "")

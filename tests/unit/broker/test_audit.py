@@ -11,7 +11,9 @@ from perijove.broker.core.events import FleetEvent, KernelDeleted
 from perijove.broker.ledger.audit import AuditEntry, Via
 from perijove.wire import link
 
-from .world import SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import World
 
 
 class AuditedWorld(World):

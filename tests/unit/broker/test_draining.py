@@ -8,7 +8,8 @@ from perijove.wire import link
 from perijove.wire.errors import VariablesElsewhere
 from perijove.wire.models import KernelState
 
-from .world import World, make_gpus
+from .sim_agent import make_gpus
+from .world import World
 
 DRAIN_IDLE_MS = Policy().drain_idle_ms
 

@@ -8,7 +8,9 @@ from perijove.broker.core.policy import Policy
 from perijove.wire import control, link
 from perijove.wire.models import KernelState
 
-from .world import SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import World
 
 
 def world_with(*gpus: int, policy: Policy | None = None) -> World:

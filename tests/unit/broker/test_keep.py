@@ -7,8 +7,9 @@ from perijove.wire import link
 from perijove.wire.errors import KernelReleased
 from perijove.wire.models import KernelState
 
+from .sim_client import SimClient
 from .test_fleet_stories import state_of, world_with
-from .world import SimClient, World
+from .world import World
 
 KEEP_S = 600
 

@@ -8,7 +8,9 @@ from perijove.broker.core.clock import BootMs, Now, WallMs
 from perijove.wire import link
 from perijove.wire.models import BudgetScope, KernelState, SetBy
 
-from .world import SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import World
 
 H100_SECOND = 1097 * 1000  # nano-dollars
 SCOPES = pytest.mark.parametrize("scope", [BudgetScope.USER, BudgetScope.MONTH])

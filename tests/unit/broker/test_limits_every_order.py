@@ -14,7 +14,9 @@ from perijove.wire import link
 from perijove.wire.control import LIMIT_GRACE_MS
 from perijove.wire.models import BudgetScope, SetBy
 
-from .world import SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import World
 
 MOST_KERNELS = 4
 AGENTS = ("a", "b", "c")

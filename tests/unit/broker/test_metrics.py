@@ -25,7 +25,8 @@ from perijove.wire.usage import GpuSample, HostSample, Usage
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from .world import World, make_gpus
+from .sim_agent import make_gpus
+from .world import World
 
 
 class WatchedWorld(World):

@@ -28,7 +28,9 @@ from perijove.wire import link
 from perijove.wire.models import BudgetScope
 from sqlalchemy import Connection, create_engine, select
 
-from .world import PRICES, SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import PRICES, World
 
 NOVEMBER = month_of(WallMs(1_793_500_000_000))
 DECEMBER = month_after(NOVEMBER)

@@ -6,7 +6,9 @@ from perijove.wire import control, link
 from perijove.wire.errors import AttachCancelled, InvalidGpuSpec, NoSuchGpu, VariablesElsewhere
 from perijove.wire.models import KernelState, KernelView
 
-from .world import SimClient, World, make_gpus
+from .sim_agent import make_gpus
+from .sim_client import SimClient
+from .world import World
 
 
 def world_of_two() -> World:

@@ -13,7 +13,7 @@ from perijove.broker.core.schedule import Decision, Grant, Host, Refuse, Request
 from perijove.wire.gpu_spec import parse_gpu_spec
 from perijove.wire.models import Gpu, GpuState
 
-from .world import make_gpus
+from .sim_agent import make_gpus
 
 NOW = BootMs(1_000_000)
 

@@ -17,8 +17,9 @@ from perijove.wire import control, link
 from perijove.wire.models import KernelState
 from perijove.wire.tracing import NOT_TRACED, Tracer
 
+from .sim_agent import SimAgent, make_gpus
 from .test_fleet_every_order import EveryOrder
-from .world import SimAgent, World, make_gpus
+from .world import World
 
 CLIENT_TRACE = "0af7651916cd43dd8448eb211c80319c"
 CLIENT_SPAN = "b7ad6b7169203331"
