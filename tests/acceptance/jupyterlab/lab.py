@@ -188,8 +188,10 @@ class Notebook:
         """A cell as it would be saved."""
         return dict(await self._evaluate(CELL, [self.path, index]))
 
-    async def outputs(self, index: int) -> list[dict[str, Any]]:
-        return list((await self.cell(index))["outputs"])
+    async def outputs(self, index: int, *, panel: bool = False) -> list[dict[str, Any]]:
+        """A cell's; the panel, which any cell gets that takes more than a second, only on request."""
+        outputs = (await self.cell(index))["outputs"]
+        return [output for output in outputs if panel or role(output) != "panel"]
 
     async def text(self, index: int) -> str:
         """All text that a cell has put out, but for the status line and the live progress."""

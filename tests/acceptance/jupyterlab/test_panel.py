@@ -68,7 +68,7 @@ async def test_a_long_cell_shows_what_its_gpu_does_and_costs(new_notebook: NewNo
     await notebook.wait_until(1, "(cell, before) => cell.querySelector('.price strong').textContent !== before", before)
     await running
     await panel.locator(".state", has_text=re.compile(r"^idle, released in \d+ s, variables kept$")).wait_for()
-    outputs = await notebook.outputs(1)
+    outputs = await notebook.outputs(1, panel=True)
     assert [role(output) for output in outputs if role(output) in ("panel", "status")] == ["panel", "status"]
     kept = next(output for output in outputs if role(output) == "panel")["data"]["text/plain"]
     assert "simulated" in kept
