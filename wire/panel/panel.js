@@ -3,6 +3,7 @@
 // stands in front of this (wire/money.js, which the broker's page has, too).
 
 const KEPT = 120;
+const TICK_MS = 1000;
 const SILENT_MS = 6_000; // with samples, which come once a second
 const SILENT_WITHOUT_SAMPLES_MS = 15_000; // a lease is renewed every 5 s, and that is news
 const CHARTS = [
@@ -119,7 +120,7 @@ class View {
     this.fold(false);
     this.draw();
     element.append(this.root);
-    this.timer = setInterval(() => this.tick(), 1000);
+    this.timer = setInterval(() => this.tick(), TICK_MS);
   }
 
   button(text, action, className = "") {
@@ -171,6 +172,7 @@ class View {
   }
 
   draw() {
+    this.drawnAt = performance.now();
     const now = this.model.get("now");
     const age = this.age(now);
     const granted = now.model ? `${now.count > 1 ? `${now.count} × ` : ""}${now.model}` : now.asked || now.name;
@@ -198,7 +200,7 @@ class View {
 
   /** What goes on by itself between two pieces of news. */
   tick() {
-    if (document.hidden || !this.root.isConnected) return;
+    if (document.hidden || !this.root.isConnected || performance.now() - this.drawnAt < TICK_MS) return;
     const now = this.model.get("now");
     const age = this.age(now);
     say(this.state, (now.model && this.stateText.startsWith("asked for") ? this.stateText.split(" · ")[0] + " · " : "") + this.told(now, age));
@@ -259,6 +261,9 @@ class View {
 
   drawGpus(now) {
     const sample = now.state === "attached" ? now.sample : null;
+    const drawn = sample?.at ?? "";
+    if (this.sampleDrawn === drawn) return; // news of something else
+    this.sampleDrawn = drawn;
     const gpus = sample ? sample.gpus : [];
     while (this.gpus.children.length > gpus.length) this.gpus.lastChild.remove();
     gpus.forEach((gpu, index) => {
