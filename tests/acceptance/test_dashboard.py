@@ -130,8 +130,7 @@ def test_budgets_are_set_and_said(own_env: dict[str, str], own_notebook: Noteboo
     page.get_by_role("button", name="Set").click()
     expect(row.locator("td").nth(3)).to_have_text("at most $0.5000", timeout=15_000)
     if pictures := os.environ.get("PERIJOVE_PICTURES"):
-        page.locator("#spending").scroll_into_view_if_needed()
-        page.screenshot(path=str(Path(pictures) / "page-budgets.png"))
+        page.locator("section:has(#spending)").screenshot(path=str(Path(pictures) / "broker-page-budgets.png"))
     assert "of $50.00 left" in own_notebook.run("%gpu budget month").stdout
     row.get_by_role("button", name="Budgets of").click()
     page.get_by_label("Dollars").fill("")
