@@ -71,7 +71,7 @@ class NotebookPanel:
             bundle = self._panel.bundle(time.monotonic())
         self._was_shown = True
         self._loop.call(self._plan_flush)
-        self._display("display_data", bundle, display_id, parent, ROLE)
+        self._display(bundle, display_id, ROLE)
         self._shown[display_id] = parent
         return display_id
 
@@ -86,7 +86,7 @@ class NotebookPanel:
                 shown = {**self._panel.bundle(time.monotonic()), **shown}
             else:
                 self._without.append((display_id, shown, self._parent))
-            self._display("display_data", shown, display_id, self._parent)
+            self._display(shown, display_id, {})
 
     def _drawn(self) -> None:
         with self._lock:
@@ -94,7 +94,7 @@ class NotebookPanel:
             while self._without:
                 display_id, shown, parent = self._without.popleft()
                 bundle = {**self._panel.bundle(time.monotonic()), **shown}
-                self._display("update_display_data", bundle, display_id, parent)
+                self._update(bundle, display_id, parent, {})
         self._loop.call(self._plan_flush)
 
     def settle(self, display_id: str) -> None:
@@ -104,7 +104,7 @@ class NotebookPanel:
             with self._lock:
                 self._panel.cell_over(time.monotonic())
                 bundle = self._panel.bundle(time.monotonic())
-            self._display("update_display_data", bundle, display_id, parent, ROLE)
+            self._update(bundle, display_id, parent, ROLE)
 
     def _open(self) -> None:
         import comm  # comes with ipykernel, and is not needed before
@@ -212,15 +212,19 @@ class NotebookPanel:
             ident=f"comm-{self._panel.model_id}".encode(),
         )
 
-    def _display(
-        self, msg_type: str, data: Document, display_id: str, parent: Document, metadata: Document | None = None
-    ) -> None:
+    def _display(self, data: Document, display_id: str, metadata: Document) -> None:
+        """On the main thread, as anything is displayed there: ``%%capture`` takes it, what was printed comes before."""
+        publisher = self._kernel.shell.display_pub
+        publisher.publish(data=data, metadata=metadata, transient={"display_id": display_id})
+
+    def _update(self, data: Document, display_id: str, parent: Document, metadata: Document) -> None:
+        """On any thread."""
         self._kernel.session.send(
             self._kernel.iopub_socket,
-            msg_type,
-            {"data": data, "metadata": metadata or {}, "transient": {"display_id": display_id}},
+            "update_display_data",
+            {"data": data, "metadata": metadata, "transient": {"display_id": display_id}},
             parent=parent,
-            ident=bytes(self._kernel._topic(msg_type)),
+            ident=bytes(self._kernel._topic("update_display_data")),
         )
 
 
