@@ -112,11 +112,17 @@ class Terminal:
 
     def wait_for(self, text: str, within_s: float = 60.0) -> str:
         """Wait until the screen shows a text; returns the screen."""
+        assert self.shows(text, within_s), f"{text!r} did not appear; the screen shows:\n{self.text}"
+        return self.text
+
+    def shows(self, text: str, within_s: float) -> bool:
+        """Whether the screen shows a text within so many seconds."""
         deadline = time.monotonic() + within_s
         while text not in self.text:
-            assert time.monotonic() < deadline, f"{text!r} did not appear; the screen shows:\n{self.text}"
+            if time.monotonic() >= deadline:
+                return False
             self._read()
-        return self.text
+        return True
 
     def run(self, number: int, code: str) -> str:
         """Type and run a cell, and wait for the next prompt; returns what stands between the two."""
