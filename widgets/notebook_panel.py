@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 ROLE = {"perijove": {"role": "panel"}}  # in the metadata of an output that is nothing else
 MOST_HEARD = 100  # presses of buttons that may come a second time
-MOST_WITHOUT = 10  # outputs that wait for a front-end that can draw the panel; there may never be one
 
 
 class NotebookPanel:
@@ -45,12 +44,10 @@ class NotebookPanel:
         self._panel = Panel(uuid.uuid4().hex, name, utc_timestamp)
         self._lock = threading.Lock()  # the client's thread, the main thread and those of comms use the model
         self._is_open = False
-        self.is_drawn = False  # a front-end has said that it has the panel's script: what is shown will be seen
         self._flush_planned = False
         self._was_shown = False
         self._parent: Document = {}
         self._heard: deque[str] = deque(maxlen=MOST_HEARD)
-        self._without: deque[tuple[str, Document, Document]] = deque(maxlen=MOST_WITHOUT)  # shown, to be added to
         self._shown: dict[str, Document] = {}  # headers of the requests whose output shows it, by display id
 
     # showing it: on the notebook's main thread -----------------------------------------------------------------------
@@ -62,6 +59,11 @@ class NotebookPanel:
             if not self._is_open:
                 self._open()
 
+    @property
+    def is_drawn(self) -> bool:
+        """A front-end has said that it has the panel's script: what is shown will be seen."""
+        return self._panel.is_drawn
+
     def show(self) -> str:
         """Show it in the output of the request that runs now. Returns the display id, for :meth:`settle`."""
         self.open()
@@ -71,7 +73,7 @@ class NotebookPanel:
             bundle = self._panel.bundle(time.monotonic())
         self._was_shown = True
         self._loop.call(self._plan_flush)
-        self._display(bundle, display_id, ROLE)
+        self._display(_content(bundle, display_id, ROLE))
         self._shown[display_id] = parent
         return display_id
 
@@ -79,22 +81,20 @@ class NotebookPanel:
         """Show a MIME bundle in the output of the request that runs now, with the panel: ``at_once``, or when a
         front-end says that it can draw it."""
         self.open()
-        display_id = uuid.uuid4().hex
+        content = _content(shown, uuid.uuid4().hex, {})
         with self._lock:
             if at_once or self.is_drawn:
                 self._was_shown = True
-                shown = {**self._panel.bundle(time.monotonic()), **shown}
+                content["data"] = self._panel.bundle(time.monotonic(), shown)
             else:
-                self._without.append((display_id, shown, self._parent))
-            self._display(shown, display_id, {})
+                self._panel.put_off(content, self._parent)
+            self._display(content)
+        self._loop.call(self._plan_flush)
 
     def _drawn(self) -> None:
         with self._lock:
-            self.is_drawn = True
-            while self._without:
-                display_id, shown, parent = self._without.popleft()
-                bundle = {**self._panel.bundle(time.monotonic()), **shown}
-                self._update(bundle, display_id, parent, {})
+            for content, parent in self._panel.drawn(time.monotonic()):
+                self._update(content, parent)
         self._loop.call(self._plan_flush)
 
     def settle(self, display_id: str) -> None:
@@ -104,7 +104,7 @@ class NotebookPanel:
             with self._lock:
                 self._panel.cell_over(time.monotonic())
                 bundle = self._panel.bundle(time.monotonic())
-            self._update(bundle, display_id, parent, ROLE)
+            self._update(_content(bundle, display_id, ROLE), parent)
 
     def _open(self) -> None:
         import comm  # comes with ipykernel, and is not needed before
@@ -212,20 +212,23 @@ class NotebookPanel:
             ident=f"comm-{self._panel.model_id}".encode(),
         )
 
-    def _display(self, data: Document, display_id: str, metadata: Document) -> None:
+    def _display(self, content: Document) -> None:
         """On the main thread, as anything is displayed there: ``%%capture`` takes it, what was printed comes before."""
-        publisher = self._kernel.shell.display_pub
-        publisher.publish(data=data, metadata=metadata, transient={"display_id": display_id})
+        self._kernel.shell.display_pub.publish(**content)
 
-    def _update(self, data: Document, display_id: str, parent: Document, metadata: Document) -> None:
+    def _update(self, content: Document, parent: Document) -> None:
         """On any thread."""
         self._kernel.session.send(
             self._kernel.iopub_socket,
             "update_display_data",
-            {"data": data, "metadata": metadata, "transient": {"display_id": display_id}},
+            content,
             parent=parent,
             ident=bytes(self._kernel._topic("update_display_data")),
         )
+
+
+def _content(data: Document, display_id: str, metadata: Document) -> Document:
+    return {"data": data, "metadata": metadata, "transient": {"display_id": display_id}}
 
 
 class _PanelMirror(WidgetMirror):

@@ -27,3 +27,9 @@ class CommandAnswer:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     panel: ShowPanel | None = None
     display_id: str = ""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Of the message that shows it."""
+        content: dict[str, Any] = {"data": dict(self.data or {}), "metadata": dict(self.metadata)}
+        return content | {"transient": {"display_id": self.display_id}} if self.display_id else content

@@ -5,9 +5,8 @@ while there is none. Front-ends must not notice the difference, also when a relo
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..jupyter_frames import JupyterFrame, Part
 from ..panel import WIDGET_TARGET
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ..usage import KernelUsage
 
 CONTROL_TARGET = "jupyter.widget.control"
-MOST_WITHOUT = 10  # outputs that wait for a front-end that can draw the panel; there may never be one
 
 
 class FrontPanel:
@@ -35,8 +33,6 @@ class FrontPanel:
         self._parent: Part = b"{}"
         self._controls: set[str] = set()  # comms on which a front-end asks for all widgets' states
         self.due_at: float | None = None
-        self._is_drawn = False  # a front-end has said that it has the panel's script
-        self._without: deque[tuple[CommandAnswer, Part]] = deque(maxlen=MOST_WITHOUT)  # what it is to be added to then
 
     def added_to(
         self, answer: CommandAnswer, parent: Part, view: KernelView | None, now_s: float, *, later: bool
@@ -44,32 +40,26 @@ class FrontPanel:
         """The answer with the panel, where that is wanted; ``later``: it may also be added when it is shown already."""
         if answer.panel is None:
             return answer
-        bundle = self._bundle(parent, view, now_s)
-        if answer.panel is ShowPanel.ALWAYS or self._is_drawn:
+        panel = self._opened(parent, view, now_s)
+        if answer.panel is ShowPanel.ALWAYS or panel.is_drawn:
             self._saying.do(Watch())
-            return dataclasses.replace(answer, data={**bundle, **(answer.data or {})})
+            return dataclasses.replace(answer, data=panel.bundle(now_s, answer.data))
         if later:
             answer = dataclasses.replace(answer, display_id=self._new_id())
-            self._without.append((answer, parent))
+            panel.put_off(answer.content, parent)
         return answer
 
     def _drawn(self, now_s: float) -> None:
         """A front-end says that it can draw it: nobody was told once a second before what nobody saw."""
         assert self._panel is not None
-        self._is_drawn = True
-        if self._without:
+        put_off = self._panel.drawn(now_s)
+        if put_off:
             self._saying.do(Watch())
-        while self._without:
-            answer, parent = self._without.popleft()
-            content = {
-                "data": {**self._panel.bundle(now_s), **(answer.data or {})},
-                "metadata": dict(answer.metadata),
-                "transient": {"display_id": answer.display_id},
-            }
+        for content, parent in put_off:
             self._saying.publish("update_display_data", content, parent)
 
-    def _bundle(self, parent: Part, view: KernelView | None, now_s: float) -> Mapping[str, Any]:
-        """The MIME bundle that shows it; the first time, its widget is made, which front-ends that can draw it do."""
+    def _opened(self, parent: Part, view: KernelView | None, now_s: float) -> Panel:
+        """The first time, its widget is made, which front-ends that can draw it do."""
         self._parent = parent
         if self._panel is None:
             from ..panel.panel import Panel  # loads more than a kernel's start has time for
@@ -79,7 +69,7 @@ class FrontPanel:
                 self._panel.view_changed(view, now_s)
             content, metadata = self._panel.opening(now_s)
             self._saying.publish("comm_open", content, parent, metadata)
-        return self._panel.bundle(now_s)
+        return self._panel
 
     # news -------------------------------------------------------------------------------------------------------------
 

@@ -65,11 +65,10 @@ class Saying:
         self.publish("execute_input", content, request.frame.header)
 
     def result(self, answer: CommandAnswer, execution_count: int, parent: Part) -> None:
-        content = {"data": dict(answer.data or {}), "metadata": dict(answer.metadata)}
         if answer.display_id:
-            self.publish("display_data", {**content, "transient": {"display_id": answer.display_id}}, parent)
+            self.publish("display_data", answer.content, parent)
         else:
-            self.publish("execute_result", {**content, "execution_count": execution_count}, parent)
+            self.publish("execute_result", {**answer.content, "execution_count": execution_count}, parent)
 
     def cell_ok(self, request: Request, execution_count: int) -> None:
         content = {"status": "ok", "execution_count": execution_count, "user_expressions": {}, "payload": []}

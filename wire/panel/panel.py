@@ -6,7 +6,8 @@ has no buffers, so it also works behind servers that know only the older framing
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.resources import files
 from typing import Any
@@ -24,6 +25,7 @@ VIEW_MIME = "application/vnd.jupyter.widget-view+json"
 LEAST_PAUSE_S = 0.5  # between two updates
 USAGE_IS_OLD_AFTER_S = 5.0
 KEEP_S = 600
+MOST_PUT_OFF = 10  # outputs that wait for a front-end that can draw the panel; there may never be one
 
 Document = dict[str, Any]
 
@@ -61,6 +63,8 @@ class Panel:
         self._said = ""
         self._dirty = False
         self._told_at = float("-inf")
+        self.is_drawn = False  # a front-end has said that it has the script: what is shown will be seen
+        self._put_off: deque[tuple[Document, Any]] = deque(maxlen=MOST_PUT_OFF)
 
     # what there is to tell -----------------------------------------------------------------------------------------
 
@@ -128,10 +132,22 @@ class Panel:
         """The data of a comm message with all of the state, as a front-end asks for it after a reload."""
         return {"method": "update", "state": self.state(now_s), "buffer_paths": []}
 
-    def bundle(self, now_s: float) -> Document:
-        """The MIME bundle of an output that shows the panel."""
+    def bundle(self, now_s: float, beside: Mapping[str, Any] | None = None) -> Document:
+        """The MIME bundle of an output that shows the panel; ``beside`` is what it shows to who sees no widget."""
         mime = {"model_id": self.model_id, "version_major": 2, "version_minor": 0}
-        return {**fallback(self._seen(now_s), self._timestamp()), VIEW_MIME: mime}
+        return {**fallback(self._seen(now_s), self._timestamp()), VIEW_MIME: mime, **(beside or {})}
+
+    def put_off(self, content: Document, parent: Any) -> None:
+        """An output is shown that is to have the panel as soon as a front-end can draw it. ``content`` is that of its
+        display_data, with a display id; ``parent`` is for whoever shows it."""
+        self._put_off.append((content, parent))
+
+    def drawn(self, now_s: float) -> list[tuple[Document, Any]]:
+        """A front-end says that it can draw it; returns what outputs that were put off are to be updated to."""
+        self.is_drawn = True
+        due = [({**content, "data": self.bundle(now_s, content["data"])}, parent) for content, parent in self._put_off]
+        self._put_off.clear()
+        return due
 
     @staticmethod
     def read(data: Document) -> Wish | str | None:
