@@ -87,8 +87,8 @@ def restore(state: FleetState, records: Iterable[DrainRecord], now: Now) -> None
 
 def _drain_of(record: DrainRecord, now: Now) -> Drain:
     """A deadline is kept by the wall clock, the only one that a restart survives."""
-    left_ms = None if record.release_at is None else max(0, record.release_at - now.wall)
-    return Drain(record.agent_name, record.asked_by, record, None if left_ms is None else now.boot_in(left_ms))
+    release_at = None if record.release_at is None else max(now.boot, now.boot_at(record.release_at))
+    return Drain(record.agent_name, record.asked_by, record, release_at)
 
 
 def _begin(state: FleetState, agent_id: str, drain: Drain) -> None:

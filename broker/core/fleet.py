@@ -341,7 +341,7 @@ class Fleet:
                 continue
             gap = None
             if kernel.lease is None and known.last is not None:
-                gap = Gap(known.last, BootMs(now.boot - max(0, now.wall - known.closed_at)))
+                gap = Gap(known.last, min(now.boot, now.boot_at(known.closed_at)))
             kernel.savings = Savings(known.saved, known.saved_simulated, gap)
 
     def _restore_purses(self, money: MoneyRecord) -> None:

@@ -184,17 +184,7 @@ class SimAgent:
             self.fails_next_bind = False
             if not gone and resuming is not None and message.incarnation is None:
                 del self.processes[message.kernel_id]
-            self.say(
-                control.BindFailed(
-                    request_id=message.request_id,
-                    kernel_id=message.kernel_id,
-                    lease_id=message.lease_id,
-                    code="attach_failed",
-                    message="it did not work",
-                    state_lost=gone,
-                    report=_report(message.lease_id, 0),
-                )
-            )
+            self._fail(message, "attach_failed", "it did not work", state_lost=gone)
             return
         process = resuming if message.incarnation is not None else None
         if process is None:
@@ -254,20 +244,23 @@ class SimAgent:
             report=report,
         )
 
+    def _fail(self, message: control.Bind | control.Restart, code: str, text: str, *, state_lost: bool) -> None:
+        self.say(
+            control.BindFailed(
+                request_id=message.request_id,
+                kernel_id=message.kernel_id,
+                lease_id=message.lease_id,
+                code=code,
+                message=text,
+                state_lost=state_lost,
+                report=_report(message.lease_id, 0),
+            )
+        )
+
     def _restart(self, message: control.Restart) -> None:
         process = self.processes.get(message.kernel_id)
         if process is None or process.lease_id != message.lease_id:
-            self.say(
-                control.BindFailed(
-                    request_id=message.request_id,
-                    kernel_id=message.kernel_id,
-                    lease_id=message.lease_id,
-                    code="kernel_died",
-                    message="that lease is not held here",
-                    state_lost=True,
-                    report=_report(message.lease_id, 0),
-                )
-            )
+            self._fail(message, "kernel_died", "that lease is not held here", state_lost=True)
             return
         process.incarnation, process.busy = self.world.new_incarnation(), False
         self.say(self._bound(message, process, resumed=False))
